@@ -1,0 +1,3 @@
+module kmend
+
+go 1.26.8
