@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, cancel := context.WithCancel(context.Background())
+	go cancelOnSignal(cancel)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// cancelOnSignal cancels the work at the first SIGINT or SIGTERM, so that it
+// can clear up behind itself, and exits at the second.
+func cancelOnSignal(cancel context.CancelFunc) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	<-signals
+	fmt.Fprintln(os.Stderr, "kmend: interrupted, clearing up (once more to exit at once)")
+	cancel()
+	<-signals
+	os.Exit(exitFailed)
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kmend/internal/ui"
+)
+
+// version is the release in the making; CHANGELOG.md has what is in it.
+const version = "0.1.0-dev"
+
+// app is what every command is given: where to print and how. It is complete
+// when a command's RunE is called.
+type app struct {
+	Out io.Writer // answers
+	Err io.Writer // progress, logs, errors
+
+	JSON    bool // answer with one JSON document on Out: see PrintJSON
+	NoColor bool
+	Verbose bool
+	Quiet   bool
+
+	Progress ui.Progress  // on Err; shows nothing with -q
+	Style    ui.Style     // for what is printed on Out
+	Log      *slog.Logger // on Err
+
+	started  bool // a command's own code runs: errors are no longer usage errors
+	answered bool // PrintJSON has printed its document
+}
+
+// run is main without the process: it parses args, runs the command and
+// returns the exit code.
+func run(ctx context.Context, args []string, out, errw io.Writer) int {
+	a := &app{Out: out, Err: errw, Progress: ui.Discard(), Log: slog.New(slog.DiscardHandler)}
+	root := newRoot(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var ee *exitError
+	if err != nil && !a.started && !errors.As(err, &ee) {
+		a.JSON = a.JSON || wantsJSON(args) // flags may not have been parsed
+		err = &exitError{exitUsage, fmt.Errorf("%w\nsee %s --help", err, calledPath(root, args))}
+	}
+	return a.finish(err)
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kmend",
+		Short: "Fix a running Linux kernel with live patches",
+		Long: `kmend makes live patches for a running Linux kernel out of source fixes,
+proves them against the kernel that runs, and tests them in a virtual machine.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       versionText(),
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.setUp()
+		},
+	}
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+	root.SetVersionTemplate("kmend {{.Version}}\n")
+	f := root.PersistentFlags()
+	f.BoolVar(&a.JSON, "json", false, "answer with one JSON document on standard output")
+	f.BoolVar(&a.NoColor, "no-color", false, "no colour (also: the environment variable NO_COLOR)")
+	f.BoolVarP(&a.Verbose, "verbose", "v", false, "log what is done, and whole error logs")
+	f.BoolVarP(&a.Quiet, "quiet", "q", false, "no progress")
+	root.MarkFlagsMutuallyExclusive("verbose", "quiet")
+	for _, c := range commands {
+		root.AddCommand(c(a))
+	}
+	root.InitDefaultCompletionCmd()
+	root.SetHelpCommand(newHelpCmd(root))
+	root.InitDefaultHelpCmd()
+	a.prepare(root)
+	return root
+}
+
+// setUp makes what depends on the global flags.
+func (a *app) setUp() {
+	level := slog.LevelWarn
+	if a.Verbose {
+		level = slog.LevelDebug
+	}
+	if !a.Quiet {
+		a.Progress = ui.NewProgress(a.Err)
+	}
+	a.Style = ui.NewStyle(a.Out, a.NoColor)
+	a.Log = slog.New(slog.NewTextHandler(&lineWriter{a}, &slog.HandlerOptions{Level: level}))
+}
+
+// lineWriter sends log lines past the progress line.
+type lineWriter struct{ a *app }
+
+func (w *lineWriter) Write(b []byte) (int, error) {
+	if w.a.Quiet {
+		return w.a.Err.Write(b)
+	}
+	w.a.Progress.Line(strings.TrimSuffix(string(b), "\n"))
+	return len(b), nil
+}
+
+// prepare gives c and the commands below it what all commands share.
+func (a *app) prepare(c *cobra.Command) {
+	c.SetFlagErrorFunc(flagError)
+	c.SetHelpTemplate(`{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}
+` + exitStatusHelp)
+	c.SuggestionsMinimumDistance = 2
+	if c.HasSubCommands() && !c.Runnable() {
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = needsSubcommand
+	}
+	if runE := c.RunE; runE != nil && !(c.HasSubCommands()) {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			a.started = true
+			return runE(c, args)
+		}
+	}
+	for _, sub := range c.Commands() {
+		a.prepare(sub)
+	}
+}
+
+// needsSubcommand is what a command does that only has commands below it.
+func needsSubcommand(c *cobra.Command, args []string) error {
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	if len(args) == 0 {
+		return fmt.Errorf("a command is missing after %q, one of: %s", c.CommandPath(), strings.Join(names, ", "))
+	}
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("no command %q after %q: did you mean %s?", args[0], c.CommandPath(), strings.Join(near, " or "))
+	}
+	return fmt.Errorf("no command %q after %q, which has: %s", args[0], c.CommandPath(), strings.Join(names, ", "))
+}
+
+// flagError adds the nearest flag to pflag's "unknown flag".
+func flagError(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	given := unknown.GetSpecifiedName()
+	best, bestDist := "", 3
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if d := editDistance(given, f.Name); d < bestDist && !f.Hidden {
+			best, bestDist = f.Name, d
+		}
+	})
+	if best == "" || len(given) < 2 {
+		return err
+	}
+	return fmt.Errorf("%w: did you mean --%s?", err, best)
+}
+
+// editDistance is the Levenshtein distance of two short words.
+func editDistance(a, b string) int {
+	prev := make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := range len(a) {
+		cur := make([]int, len(b)+1)
+		cur[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			cur[j+1] = min(prev[j]+cost, prev[j+1]+1, cur[j]+1)
+		}
+		prev = cur
+	}
+	return prev[len(b)]
+}
+
+func newHelpCmd(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			if c.HasSubCommands() && len(rest) > 0 {
+				return &exitError{exitUsage, needsSubcommand(c, rest)}
+			}
+			return c.Help()
+		},
+	}
+}
+
+// wantsJSON looks for --json in a command line that could not be parsed.
+func wantsJSON(args []string) bool {
+	for _, arg := range args {
+		if arg == "--" {
+			return false
+		}
+		if arg == "--json" || arg == "--json=true" {
+			return true
+		}
+	}
+	return false
+}
+
+// calledPath is the command that args name, as far as they name one.
+func calledPath(root *cobra.Command, args []string) string {
+	if c, _, err := root.Find(args); err == nil {
+		return c.CommandPath()
+	}
+	return root.CommandPath()
+}
+
+func versionText() string {
+	text := version
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				text += " " + s.Value[:12]
+			}
+		}
+	}
+	return fmt.Sprintf("%s (%s, %s/%s)", text, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
