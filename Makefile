@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+# The targets that a newcomer needs: demo and test. See CONTRIBUTING.md.
+
+GO := scripts/go
+export CGO_ENABLED := 0
+
+.PHONY: demo test build setup lint bench survey fuzz
+
+demo: build ## watch a running Debian kernel get fixed, in a virtual machine
+	@scripts/demo
+
+test: build ## every test, those in virtual machines included
+	@scripts/test
+
+build: setup ## bin/kmend
+	@$(GO) build -trimpath -o bin/kmend ./cmd/kmend
+
+setup: ## install what is missing
+	@scripts/setup
+
+lint: setup ## gofmt, go vet, staticcheck (pinned in tools.mod)
+	@scripts/lint
+
+bench: build ## the figures of docs/architecture.md, as a table
+	@scripts/bench
+
+survey: build ## build and prove a list of fixes: see docs/survey.md
+	@scripts/survey
+
+fuzz: setup ## every fuzz target for FUZZTIME (20s)
+	@scripts/fuzz
