@@ -8,9 +8,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"kmend/internal/vm/agent"
 )
 
 func main() {
+	if agent.Requested() { // kmend is also the init of the guests it boots
+		agent.Main()
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go cancelOnSignal(cancel)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
