@@ -77,7 +77,10 @@ func IsCompanion(name string) bool { return name == AltReplacement || name == Or
 // Ignored reports whether a section never reaches a running kernel or is of no
 // use there: compiler notes, debug data, and what the linker script discards.
 func Ignored(name string) bool {
-	for _, p := range []string{".discard", ".comment", ".note.GNU", ".debug", ".BTF", ".llvm", ".sframe", PrintkIndex, ".gnu.warning"} {
+	if name == ".BTF" || name == ".BTF.ext" {
+		return true
+	}
+	for _, p := range []string{".discard", ".comment", ".note.GNU", ".debug", ".llvm", ".sframe", PrintkIndex, ".gnu.warning"} {
 		if strings.HasPrefix(name, p) {
 			return true
 		}
