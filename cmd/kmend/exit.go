@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"kmend/internal/kernel"
 )
 
 // Exit codes, the same for every command. docs/json.md names them too.
@@ -51,10 +53,11 @@ func usageErrorf(format string, args ...any) error {
 // JSON. It is the only place that does.
 func exitCode(err error) (code int, kind string) {
 	var ee *exitError
+	var unknownKernel *kernel.NotFoundError
 	switch {
 	case err == nil:
 		return exitDone, "done"
-	case errors.As(err, &ee) && ee.code == exitUsage:
+	case errors.As(err, &ee) && ee.code == exitUsage, errors.As(err, &unknownKernel):
 		return exitUsage, "usage"
 	case errors.As(err, &ee) && ee.code == exitRefused:
 		return exitRefused, "refused"

@@ -151,44 +151,24 @@ func needsSubcommand(c *cobra.Command, args []string) error {
 	return fmt.Errorf("no command %q after %q, which has: %s", args[0], c.CommandPath(), strings.Join(names, ", "))
 }
 
-// flagError adds the nearest flag to pflag's "unknown flag".
+// flagError adds the nearest flags to pflag's "unknown flag", as cobra does for
+// commands.
 func flagError(c *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) {
+	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
 		return err
 	}
-	given := unknown.GetSpecifiedName()
-	best, bestDist := "", 3
+	flags := &cobra.Command{SuggestionsMinimumDistance: 2}
 	c.Flags().VisitAll(func(f *pflag.Flag) {
-		if d := editDistance(given, f.Name); d < bestDist && !f.Hidden {
-			best, bestDist = f.Name, d
+		if !f.Hidden {
+			flags.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
 		}
 	})
-	if best == "" || len(given) < 2 {
+	near := flags.SuggestionsFor(unknown.GetSpecifiedName())
+	if len(near) == 0 {
 		return err
 	}
-	return fmt.Errorf("%w: did you mean --%s?", err, best)
-}
-
-// editDistance is the Levenshtein distance of two short words.
-func editDistance(a, b string) int {
-	prev := make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := range len(a) {
-		cur := make([]int, len(b)+1)
-		cur[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			cur[j+1] = min(prev[j]+cost, prev[j+1]+1, cur[j]+1)
-		}
-		prev = cur
-	}
-	return prev[len(b)]
+	return fmt.Errorf("%w: did you mean --%s?", err, strings.Join(near, " or --"))
 }
 
 func newHelpCmd(root *cobra.Command) *cobra.Command {
