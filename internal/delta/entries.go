@@ -4,6 +4,7 @@ package delta
 
 import (
 	"fmt"
+	"sort"
 
 	"kmend/internal/object"
 	"kmend/internal/special"
@@ -15,32 +16,23 @@ func (u *Unit) entries() error {
 	if err != nil {
 		return err
 	}
+	orc := map[*object.Section][]special.Entry{}
 	for _, e := range all {
+		if e.Format.Name == special.OrcUnwindIP {
+			orc[e.Code] = append(orc[e.Code], e)
+			continue
+		}
 		if e.Code.Name == special.AltReplacement || !e.Code.IsAlloc() || special.Ignored(e.Code.Name) {
 			// Replacement code has ORC-free, never run copies; its return and
 			// retpoline sites are found again by whoever moves the alternative.
-			if e.Format.Name == special.OrcUnwindIP || !e.Code.IsAlloc() {
+			if !e.Code.IsAlloc() {
 				continue
 			}
 			return fmt.Errorf("%s entry at %#x describes %s+%#x, which kmend does not support", e.Format.Name, e.Offset, e.Code.Name, e.At)
 		}
-		if e.Format.Name == special.OrcUnwindIP && e.At == e.Code.Size {
-			if items := u.bySection[e.Code]; len(items) > 0 { // the section's end marker
-				last := items[len(items)-1]
-				last.Orc = append(last.Orc, e)
-			}
-			continue
-		}
 		it, err := u.owner(&e)
 		if err != nil {
 			return err
-		}
-		if it == nil {
-			continue
-		}
-		if e.Format.Name == special.OrcUnwindIP {
-			it.Orc = append(it.Orc, e)
-			continue
 		}
 		refs, err := u.entryReferences(&e)
 		if err != nil {
@@ -54,18 +46,42 @@ func (u *Unit) entries() error {
 			}
 		}
 	}
+	for s, entries := range orc {
+		sort.SliceStable(entries, func(i, j int) bool { return entries[i].At < entries[j].At })
+		for _, it := range u.bySection[s] {
+			it.Orc = unwindData(it, entries)
+		}
+	}
 	return nil
 }
 
-// owner is the item whose code the entry describes; nil for ORC data of padding.
+// unwindData picks an item's entries from those of its section, sorted. Each
+// holds up to the next one, so code that shares a section may start in the
+// middle of one: that one is repeated for its first instruction. The entry at
+// the end is kept only where it ends the section.
+func unwindData(it *Item, entries []special.Entry) []special.Entry {
+	first := sort.Search(len(entries), func(i int) bool { return entries[i].At >= it.Start })
+	var out []special.Entry
+	if (first == len(entries) || entries[first].At > it.Start) && first > 0 {
+		e := entries[first-1]
+		e.At = it.Start
+		out = append(out, e)
+	}
+	for _, e := range entries[first:] {
+		if end := it.Start + it.Size; e.At > end || e.At == end && end != e.Code.Size {
+			break
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// owner is the item whose code the entry describes.
 func (u *Unit) owner(e *special.Entry) (*Item, error) {
 	for _, it := range u.bySection[e.Code] {
 		if e.At >= it.Start && e.At < it.Start+it.Size {
 			return it, nil
 		}
-	}
-	if e.Format.Name == special.OrcUnwindIP {
-		return nil, nil
 	}
 	return nil, fmt.Errorf("%s entry at %#x describes %s+%#x, which belongs to no function", e.Format.Name, e.Offset, e.Code.Name, e.At)
 }

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compiler
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+const source = `
+int g(int); int h;
+static int leaf(int x) { return g(x) + 1; }
+static int middle(int x) { return leaf(x) * 3; }
+int top(int x) { return middle(x) + h; }
+int other(int x) { return g(x); }
+static __attribute__((noinline)) int special(int x, int y) { return g(x) + y; }
+int uses(int x) { return special(x, 7) + special(x + 1, 7); }
+`
+
+func dump(t testing.TB) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.c"), []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("gcc-12", "-O2", "-c", "-fdump-ipa-clones="+filepath.Join(dir, "dump"), "a.c")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("gcc-12: %v\n%s", err, out)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "dump"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestPath(t *testing.T) {
+	c, err := ParseClones(dump(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := c.Path("leaf", "top"); len(p) == 0 || p[len(p)-1].To.Name != "top" || p[0].From.Name != "leaf" {
+		t.Errorf("leaf reached top by %v", p)
+	}
+	if p := c.Path("leaf", "other"); p != nil {
+		t.Errorf("leaf reached other by %v", p)
+	}
+	found := false
+	for _, cl := range c.Clones {
+		found = found || cl.From.Name == "special" && cl.Kind == "constprop"
+	}
+	if !found {
+		t.Errorf("no constprop clone of special in %v", c.Clones)
+	}
+}
+
+func FuzzParseClones(f *testing.F) {
+	f.Add([]byte("Callgraph clone;a;1;f.c;1;1;b;2;f.c;2;2;inlining to\nCallgraph removal;a;1;f.c;1;1\n"))
+	f.Add([]byte("Callgraph clone;a;x"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ParseClones(b)
+		if (err == nil) != (c != nil) {
+			t.Fatalf("result %v with error %v", c, err)
+		}
+	})
+}
