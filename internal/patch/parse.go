@@ -88,6 +88,9 @@ func Parse(name string, data []byte) (*Patch, error) {
 		data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 		p.p.CRLF = true
 	}
+	if !bytes.HasSuffix(data, []byte("\n")) { // only "\ No newline" means that a file lacks one
+		data = append(data[:len(data):len(data)], '\n')
+	}
 	p.lines = splitLines(string(data))
 	for p.i < len(p.lines) {
 		if err := p.top(); err != nil {
@@ -383,7 +386,10 @@ func (p *parser) hunk() (Hunk, error) {
 		h.chop()
 		p.i++
 	}
-	for k, l := range h.Lines { // a patch cut at its very end
+	for k, l := range h.Lines {
+		if l.Text == "" {
+			return h, p.errf(h.Line-1, "an empty line without newline, which no file can have")
+		}
 		if !strings.HasSuffix(l.Text, "\n") && !h.lastOfSide(k) {
 			return h, p.errf(h.Line-1, "a line without newline that is not the last of its file")
 		}
