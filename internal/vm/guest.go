@@ -42,6 +42,8 @@ type Machine struct {
 	BootTimeout time.Duration
 	// Console is the file for the console's output; "": none is kept.
 	Console string
+
+	appendConsole bool // of a second guest: keep what the first wrote
 }
 
 func (m Machine) withDefaults() (Machine, error) {
@@ -144,7 +146,7 @@ func Boot(ctx context.Context, m Machine) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	con, err := newConsole(m.Console)
+	con, err := newConsole(m.Console, m.appendConsole)
 	if err != nil {
 		os.Remove(initrd)
 		return nil, err

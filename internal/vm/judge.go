@@ -43,6 +43,14 @@ type finding struct {
 	Block []string
 }
 
+// trace is the block when there is more in it than the text.
+func (f finding) trace() []string {
+	if len(f.Block) > 1 {
+		return f.Block
+	}
+	return nil
+}
+
 // findings reads the kernel's own records of a log; what user space wrote into
 // it is ignored.
 func findings(records []wire.Record) []finding {

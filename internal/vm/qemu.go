@@ -124,10 +124,14 @@ type console struct {
 	last    tail
 }
 
-func newConsole(path string) (*console, error) {
+func newConsole(path string, keep bool) (*console, error) {
 	c := &console{path: path, last: tail{max: 64 << 10}}
 	if path != "" {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+		flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+		if keep {
+			flags = os.O_WRONLY | os.O_CREATE | os.O_APPEND
+		}
+		f, err := os.OpenFile(path, flags, 0o644)
 		if err != nil {
 			return nil, fmt.Errorf("create the console log: %w", err)
 		}

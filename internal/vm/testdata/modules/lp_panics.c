@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A livepatch that kills the kernel when its new function runs. */
+#include <linux/module.h>
+#include <linux/livepatch.h>
+#include <linux/seq_file.h>
+
+static int livepatch_cmdline_proc_show(struct seq_file *m, void *v)
+{
+	panic("the new function panics\n");
+	seq_puts(m, "this has been live patched\n");
+	return 0;
+}
+
+static struct klp_func funcs[] = {
+	{ .old_name = "cmdline_proc_show", .new_func = livepatch_cmdline_proc_show },
+	{ }
+};
+static struct klp_object objs[] = { { .funcs = funcs }, { } };
+static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objs };
+
+static int __init lp_init(void) { return klp_enable_patch(&patch); }
+static void __exit lp_exit(void) { }
+module_init(lp_init);
+module_exit(lp_exit);
+MODULE_LICENSE("GPL");
+MODULE_INFO(livepatch, "Y");
