@@ -6,4 +6,6 @@ import "github.com/spf13/cobra"
 
 // commands lists every command in the order of the help text. A new command
 // is one file cmd_NAME.go and one line here.
-var commands = []func(*app) *cobra.Command{}
+var commands = []func(*app) *cobra.Command{
+	newKernelCmd,
+}

@@ -169,6 +169,10 @@ func addLocked(ctx context.Context, p provider, kind, spec, dir string, lock *en
 			os.Remove(logPath)
 			return
 		}
+		if st, serr := logFile.Stat(); serr != nil || st.Size() == 0 {
+			os.Remove(logPath) // no tool has printed anything
+			return
+		}
 		fmt.Fprintf(a.log, "== failed: %v\n", err)
 		err = fmt.Errorf("%w (log: %s)", err, logPath)
 	}()
@@ -189,11 +193,19 @@ func addLocked(ctx context.Context, p provider, kind, spec, dir string, lock *en
 	return load(dir)
 }
 
+// SpecError says that a spec does not name a kernel in a form that is known.
+type SpecError struct {
+	Spec string
+	Why  string
+}
+
+func (e *SpecError) Error() string { return fmt.Sprintf("kernel %q: %s", e.Spec, e.Why) }
+
 // parseSpec chooses the provider.
 func parseSpec(spec string) (p provider, kind string, err error) {
 	kind, arg, ok := strings.Cut(spec, ":")
 	if !ok || arg == "" {
-		return nil, "", fmt.Errorf("kernel %q: expected debian:RELEASE (as debian:6.1.0-50-amd64), debian:VERSION (as debian:6.1.176-1) or tree:PATH", spec)
+		return nil, "", &SpecError{spec, "expected debian:RELEASE (as debian:6.1.0-50-amd64), debian:VERSION (as debian:6.1.176-1) or tree:PATH"}
 	}
 	switch kind {
 	case "debian":
@@ -205,7 +217,7 @@ func parseSpec(spec string) (p provider, kind string, err error) {
 		}
 		return &tree{obj: path}, kind, nil
 	}
-	return nil, "", fmt.Errorf("kernel %s: unknown provider %q%s", spec, kind, didYouMean(kind, []string{"debian", "tree"}))
+	return nil, "", &SpecError{spec, "unknown provider " + kind + didYouMean(kind, []string{"debian", "tree"}) + "; there are debian: and tree:"}
 }
 
 // checkSpace makes sure that an add does not fill the disk.

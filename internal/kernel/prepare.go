@@ -69,7 +69,7 @@ func (k *Kernel) judgeImage(ctx context.Context, im *Image, config map[string]st
 
 // prepareLines is about what "make modules_prepare" prints for Debian's 6.1;
 // it only feeds the progress display.
-const prepareLines = 330
+const prepareLines = 215
 
 // prepare makes the O= directory from the headers' configuration. Debian's
 // Makefile reads O/.kernelvariables, which makes every later make in it agree
