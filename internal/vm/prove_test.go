@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kmend/internal/kerneltest"
 	"kmend/internal/vm/vmtest"
 )
 
@@ -120,7 +121,7 @@ func TestProveOtherMachine(t *testing.T) {
 	}
 	r := prove(t, "lp_cmdline", func(c *Config) {
 		c.Functions, c.Check = cmdline, cmdlineCheck
-		c.Machine.Image = testBzimage(t)
+		c.Machine.Image = kerneltest.Open(t).Bzimage
 		c.Machine.CPUModel = "EPYC"
 	})
 	wantVerdict(t, r, Passed)
@@ -326,6 +327,36 @@ func TestGuestOperations(t *testing.T) {
 	}
 }
 
+// Modules come with what they need: nf_conntrack wants libcrc32c, and that only
+// asks in a softdep for something that provides "crypto-crc32c".
+func TestKernelLoads(t *testing.T) {
+	t.Parallel()
+	m := testMachine(t)
+	loads := testLoads(t, "nf-conntrack", "btrfs")
+	var names []string
+	for _, l := range loads {
+		names = append(names, l.Name)
+		if l.Target != (l.Name == "nf_conntrack" || l.Name == "btrfs") {
+			t.Errorf("%s: target %v", l.Name, l.Target)
+		}
+		m.Modules = append(m.Modules, l.Module)
+	}
+	if i, j := slices.Index(names, "crc32c_generic"), slices.Index(names, "libcrc32c"); i < 0 || j < i {
+		t.Errorf("loads: %q", names)
+	}
+	g, err := Boot(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for _, l := range loads {
+		// A softdep may want a processor that the guest has not.
+		if err := g.Load(t.Context(), l.Name, ""); err != nil && (l.Target || !errors.Is(err, unix.ENODEV)) {
+			t.Error(err)
+		}
+	}
+}
+
 func TestCancel(t *testing.T) {
 	m := testMachine(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -350,18 +381,27 @@ func TestMissingQEMU(t *testing.T) {
 }
 
 func testMachine(t testing.TB) Machine {
+	t.Helper()
+	k := kerneltest.Open(t)
 	vmtest.NeedQEMU(t)
-	return Machine{Image: "/var/tmp/k/h2/vmlinux", BuildID: "06f8bde30046985060c60820f7a11515a33afb06", Agent: vmtest.Agent(t)}
+	m, err := ForKernel(k, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Agent = vmtest.Agent(t)
+	return m
 }
-func testBzimage(t testing.TB) string { return "/var/tmp/k/x/boot/vmlinuz-6.1.0-50-amd64" }
-func testModules(t testing.TB) string { return "/var/tmp/k/h2/m" }
-func testLoads(t testing.TB, names ...string) (loads []Load) {
-	for _, n := range names {
-		m, _ := filepath.Glob("/var/tmp/k/x/lib/modules/*/kernel/*/*/" + n + ".ko")
-		if len(m) == 0 {
-			t.Fatal(n)
-		}
-		loads = append(loads, Load{Module: Module{Name: n, Path: m[0]}, Target: true})
+
+func testModules(t testing.TB) string {
+	t.Helper()
+	return vmtest.BuildModules(t, kerneltest.Open(t), "testdata/modules")
+}
+
+func testLoads(t testing.TB, names ...string) []Load {
+	t.Helper()
+	loads, err := KernelLoads(kerneltest.Open(t), names, nil, filepath.Join(testModules(t), "lp_cmdline.ko"))
+	if err != nil {
+		t.Fatal(err)
 	}
 	return loads
 }

@@ -58,7 +58,7 @@ func (p *proof) livepatchFirst(ctx context.Context) error {
 		return err
 	}
 	p.judgeTargets()
-	if !slices.ContainsFunc(p.report.Targets, func(t Target) bool { return t.Coming != loaded }) {
+	if !slices.ContainsFunc(p.report.Targets, func(t Target) bool { return !t.Needed && t.Coming != loaded }) {
 		if err := p.check(ctx, "check with the livepatch first", true); err != nil {
 			return err
 		}

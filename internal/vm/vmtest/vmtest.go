@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package vmtest lets tests boot guests. It knows how to get an agent and
-// whether QEMU is there; it must not be imported by the program.
+// Package vmtest lets tests boot guests. It knows how to get an agent, whether
+// QEMU is there and how to build modules from C; the program must not import it.
 package vmtest
 
 import (
+	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"kmend/internal/kernel"
+	"kmend/internal/kerneltest"
 )
 
 // Agent returns a static program for vm.Machine.Agent: a test's own binary
@@ -48,16 +53,68 @@ var agent = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// NeedQEMU skips a test without QEMU, or fails it where the kernel tests are
-// required (CI, KMEND_REQUIRE_KERNEL).
+// NeedQEMU skips a test without QEMU, or fails it where such tests are required:
+// see kerneltest.Missing.
 func NeedQEMU(t testing.TB) {
 	t.Helper()
-	if _, err := exec.LookPath("qemu-system-x86_64"); err == nil {
-		return
+	for _, tool := range []string{"qemu-system-x86_64", "/bin/busybox"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			kerneltest.Missing(t, "%s is missing: apt-get install --no-install-recommends qemu-system-x86 busybox-static", tool)
+		}
 	}
-	const cure = "qemu-system-x86_64 is missing: apt-get install --no-install-recommends qemu-system-x86 busybox-static"
-	if os.Getenv("CI") != "" || os.Getenv("KMEND_REQUIRE_KERNEL") != "" {
-		t.Fatal(cure)
+}
+
+// BuildModules compiles the kernel modules in a directory of C files with a
+// Kbuild against the headers of a kernel, as anybody outside kmend would, and
+// returns the directory with the .ko files. The result is kept for later runs.
+func BuildModules(t testing.TB, k *kernel.Kernel, sources string) string {
+	t.Helper()
+	building.Lock()
+	defer building.Unlock()
+	dir, err := buildModules(t.Context(), k, sources)
+	if err != nil {
+		t.Fatalf("build test modules: %v", err)
 	}
-	t.Skip(cure)
+	return dir
+}
+
+var building sync.Mutex
+
+func buildModules(ctx context.Context, k *kernel.Kernel, sources string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(sources, "*"))
+	if err != nil || len(files) == 0 {
+		return "", fmt.Errorf("no sources in %s", sources)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	fmt.Fprintln(hash, k.BuildID, k.HeadersDir, k.Compiler)
+	for _, f := range files { // Glob sorts
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(hash, "%s %d\n%s", filepath.Base(f), len(data), data)
+	}
+	dir := filepath.Join(cache, "kmend", "test", fmt.Sprintf("modules-%x", hash.Sum(nil)[:8]))
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	temp := fmt.Sprintf("%s.%d", dir, os.Getpid())
+	defer os.RemoveAll(temp)
+	if err := os.CopyFS(temp, os.DirFS(sources)); err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, "make", "-C", k.HeadersDir, "M="+temp, "CC="+k.Compiler, "modules").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("make: %w\n%s", err, out)
+	}
+	if err := os.Rename(temp, dir); err != nil {
+		if _, statErr := os.Stat(dir); statErr != nil { // else another process was faster
+			return "", err
+		}
+	}
+	return dir, nil
 }
