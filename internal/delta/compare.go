@@ -121,7 +121,9 @@ func (r *Result) added(a *Item) {
 			r.New = append(r.New, a)
 		}
 	case State, Rodata:
-		r.NewData = append(r.NewData, a)
+		if r.Ambiguous[a] == "" {
+			r.NewData = append(r.NewData, a)
+		}
 	case Const, OnceFlag, DebugSite, Export:
 	default:
 		r.problem(a, fmt.Sprintf("%s is new", a.Kind))
