@@ -16,10 +16,12 @@ import (
 func (u *unit) settle(funcs []*object.Symbol) {
 	live := u.equals()
 	d := u.decide(live)
-	if u.undecided(funcs, live) && u.tryRest() {
+	if u.undecided(funcs, live) {
 		// The rest of the translation unit may know where the functions are.
-		live = u.equals()
-		d = u.decide(live)
+		if u.tryRest() {
+			live = u.equals()
+			d = u.decide(live)
+		}
 		for u.byOrder(d, live) {
 			d = u.decide(live)
 		}
