@@ -65,6 +65,9 @@ func (u *Unit) cut() error {
 		if !kept(s) || s.Size == 0 && len(bySection[s]) == 0 {
 			continue
 		}
+		if s.IsExec() && s.Data == nil {
+			return fmt.Errorf("section %s is code without contents", s.Name)
+		}
 		if s.Flags&uint64(elf.SHF_GROUP) != 0 {
 			return fmt.Errorf("section %s is part of a section group, which kmend does not support", s.Name)
 		}

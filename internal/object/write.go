@@ -7,6 +7,10 @@ import (
 	"fmt"
 )
 
+// maxAlign bounds the padding before a section; kernel code asks for at most
+// two pages (.data..page_aligned of the IRQ stacks).
+const maxAlign = 1 << 16
+
 // writer lays a File out. Order: header, kept sections with their RELA
 // sections behind them, .symtab, .strtab, .shstrtab, section headers.
 type writer struct {
@@ -79,6 +83,9 @@ func (w *writer) number() error {
 	for _, s := range w.f.Sections {
 		if _, dup := w.secIndex[s]; dup {
 			return fmt.Errorf("section %q is listed twice", s.Name)
+		}
+		if s.Align > maxAlign || s.Align&(s.Align-1) != 0 {
+			return fmt.Errorf("section %q has alignment %d, want a power of two up to %d", s.Name, s.Align, maxAlign)
 		}
 		w.secIndex[s] = n
 		n++

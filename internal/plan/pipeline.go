@@ -61,6 +61,18 @@ type newGlobal struct {
 
 func (p *Plan) refuse(r Refusal) { p.Refusals = append(p.Refusals, r) }
 
+// Refuse turns a plan into a refusal after Make, as when a written module
+// does not stand verification.
+func (p *Plan) Refuse(r Refusal) {
+	p.refuse(r)
+	p.Verdict, p.Module = Refused, nil
+}
+
+// Time records what a stage took.
+func (p *Plan) Time(stage string, d time.Duration) {
+	p.Timings = append(p.Timings, Timing{Stage: stage, Seconds: d.Seconds()})
+}
+
 func (p *Plan) warn(code, text string) {
 	p.Warnings = append(p.Warnings, Warning{Code: code, Text: text})
 }
@@ -72,7 +84,7 @@ func (q *Request) stage(p *Plan, name string, step func() error) error {
 	}
 	start := time.Now()
 	err := step()
-	p.Timings = append(p.Timings, Timing{Stage: name, Seconds: time.Since(start).Seconds()})
+	p.Time(name, time.Since(start))
 	return err
 }
 

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kmend/internal/kernel"
+	"kmend/internal/klp"
+	"kmend/internal/plan"
+	"kmend/internal/report"
+	"kmend/internal/verify"
+)
+
+// maxPatch bounds what is read of one patch file.
+const maxPatch = 64 << 20
+
+// planOptions are the flags that build and plan share.
+type planOptions struct {
+	kernel string
+	name   string
+}
+
+func (o *planOptions) addFlags(c *cobra.Command) {
+	c.Flags().StringVarP(&o.kernel, "kernel", "k", "", "the kernel to patch (default: the running one, or the only one added)")
+	c.Flags().StringVarP(&o.name, "name", "n", "", "name of the patch (default: from the first file name)")
+	_ = c.RegisterFlagCompletionFunc("kernel", completeKernels)
+}
+
+// completeKernels offers the kernels that were added.
+func completeKernels(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	all, err := kernel.List()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, k := range all {
+		names = append(names, k.Name+"\t"+k.Version)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func completePatches(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"patch", "diff"}, cobra.ShellCompDirectiveFilterFileExt
+}
+
+func newBuildCmd(a *app) *cobra.Command {
+	var opt planOptions
+	var dir string
+	c := &cobra.Command{
+		Use:   "build FIX.patch…",
+		Short: "Make a live patch out of a source fix",
+		Long: `build compiles each C file that the fix changes twice, before and after, compares
+the two function by function, proves that what it compiled before the fix is what
+the kernel runs, resolves every symbol that the new code needs, and writes a
+livepatch module.
+
+It leaves livepatch-NAME.ko and plan.json in the output directory. The plan says
+which functions are replaced and why, and what was proved. What cannot be patched
+safely is refused with the reason (exit status 3).
+
+The patches are unified diffs, made by git or by diff -u; several are applied in
+the order given and make one module. The kernel's source is never modified.`,
+		Example: `  kmend build -k 6.1.0-50-amd64 -o out fix.patch
+  kmend build -o out 0001-net.patch 0002-net.patch
+  git show 1234abcd | kmend build -n cve-2026-1 -o out -`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completePatches,
+		RunE: func(c *cobra.Command, args []string) error {
+			return runBuild(c.Context(), a, opt, dir, args)
+		},
+	}
+	opt.addFlags(c)
+	c.Flags().StringVarP(&dir, "output", "o", "", "directory for the module and the plan (made if it is not there)")
+	_ = c.MarkFlagRequired("output")
+	_ = c.MarkFlagDirname("output")
+	return c
+}
+
+func newPlanCmd(a *app) *cobra.Command {
+	var opt planOptions
+	c := &cobra.Command{
+		Use:   "plan FIX.patch…",
+		Short: "Tell what a live patch of a fix would replace, and why",
+		Long: `plan does all that build does short of writing the module: the plan is printed,
+nothing is left behind. With --json it is the document that build leaves as
+plan.json.`,
+		Example: `  kmend plan -k 6.1.0-50-amd64 fix.patch
+  kmend plan --json fix.patch | jq '.objects[].functions[].name'`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completePatches,
+		RunE: func(c *cobra.Command, args []string) error {
+			b, _, err := makePlan(c.Context(), a, opt, args)
+			if err != nil {
+				return err
+			}
+			return answer(a, b.Plan)
+		},
+	}
+	opt.addFlags(c)
+	return c
+}
+
+// makePlan reads the inputs and runs the pipeline.
+func makePlan(ctx context.Context, a *app, opt planOptions, args []string) (*plan.Build, *kernel.Kernel, error) {
+	k, err := kernel.Open(opt.kernel)
+	if err != nil {
+		return nil, nil, err
+	}
+	q := plan.Request{Kernel: k, Progress: func(stage string, done, total int) { a.Progress.Update(stage, int64(done), int64(total)) }}
+	for _, arg := range args {
+		data, err := readPatch(arg)
+		if err != nil {
+			return nil, nil, err
+		}
+		q.Patches = append(q.Patches, plan.Input{Name: arg, Data: data})
+	}
+	if q.Name, err = moduleName(opt.name, args[0]); err != nil {
+		return nil, nil, err
+	}
+	b, err := plan.Make(ctx, q)
+	a.Progress.Done()
+	return b, k, err
+}
+
+func readPatch(name string) ([]byte, error) {
+	r := io.Reader(os.Stdin)
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("read patch: %w", err)
+		}
+		defer f.Close()
+		r = f
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxPatch+1))
+	if err != nil {
+		return nil, fmt.Errorf("read patch %s: %w", name, err)
+	}
+	if len(data) > maxPatch {
+		return nil, fmt.Errorf("read patch %s: more than %d MB, which is no patch", name, maxPatch>>20)
+	}
+	return data, nil
+}
+
+// moduleName makes livepatch_NAME of a name or a file name.
+func moduleName(name, file string) (string, error) {
+	if name == "" {
+		if file == "-" {
+			return "", usageErrorf("a patch from standard input needs a name: give --name")
+		}
+		name = filepath.Base(file)
+		for _, ext := range []string{".patch", ".diff", ".txt"} {
+			name = strings.TrimSuffix(name, ext)
+		}
+	}
+	clean := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '_'
+	}, name)
+	clean = strings.Trim(clean, "_")
+	if clean == "" {
+		return "", usageErrorf("%q gives no name for the module: give --name", name)
+	}
+	const prefix, limit = "livepatch_", 55 // MODULE_NAME_LEN less its NUL
+	return prefix + clean[:min(len(clean), limit-len(prefix))], nil
+}
+
+// fileName is the module's file name as users expect it.
+func fileName(module string) string {
+	return strings.ReplaceAll(module, "_", "-") + ".ko"
+}
+
+func runBuild(ctx context.Context, a *app, opt planOptions, dir string, args []string) error {
+	b, k, err := makePlan(ctx, a, opt, args)
+	if err != nil {
+		return err
+	}
+	if b.Plan.Verdict == plan.Patch {
+		if err := writeModule(a, b, k, dir); err != nil {
+			return err
+		}
+	}
+	return answer(a, b.Plan)
+}
+
+// writeModule writes, re-reads and checks the module, then puts it and the plan
+// into place. An objection makes the plan a refusal and leaves nothing.
+func writeModule(a *app, b *plan.Build, k *kernel.Kernel, dir string) error {
+	p := b.Plan
+	start := time.Now()
+	a.Progress.Update("write", 0, 0)
+	spec, err := klp.SpecOf(b)
+	if err != nil {
+		return err
+	}
+	facts, err := klp.FactsOf(k)
+	if err != nil {
+		return err
+	}
+	data, stats, err := klp.Write(spec, facts)
+	var refused *klp.Error
+	if errors.As(err, &refused) && refused.Code == klp.CodeModuleSpecialReference {
+		p.Refuse(plan.Refusal{Code: plan.CodeModuleSpecial, Object: refused.Object, Symbol: refused.Where, Why: refused.Why, Advice: refused.Advice})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("make output directory: %w", err)
+	}
+	p.Time("write", time.Since(start))
+	start = time.Now()
+	a.Progress.Update("verify", 0, 0)
+	path := filepath.Join(dir, fileName(p.Name))
+	staged, err := stage(path, data)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(staged)
+	if err := verifyFile(p, k, staged, data); err != nil || p.Verdict != plan.Patch {
+		return err
+	}
+	p.Time("verify", time.Since(start))
+	p.Module = moduleOf(path, data, stats)
+	doc, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the plan: %w", err)
+	}
+	stagedPlan, err := stage(filepath.Join(dir, "plan.json"), append(doc, '\n'))
+	if err != nil {
+		return err
+	}
+	defer os.Remove(stagedPlan)
+	for from, to := range map[string]string{staged: path, stagedPlan: filepath.Join(dir, "plan.json")} {
+		if err := os.Rename(from, to); err != nil {
+			return fmt.Errorf("put output into place: %w", err)
+		}
+	}
+	return nil
+}
+
+// stage writes a file beside its place, to be renamed or removed.
+func stage(path string, data []byte) (string, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return "", fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return "", fmt.Errorf("write %s: %w; check the free space there", path, err)
+	}
+	return f.Name(), nil
+}
+
+// verifyFile re-reads the module from disk and checks it as a stranger's.
+func verifyFile(p *plan.Plan, k *kernel.Kernel, path string, want []byte) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("re-read the module: %w", err)
+	}
+	if !bytes.Equal(data, want) {
+		return fmt.Errorf("re-read the module: %s is not what was written; check the disk", path)
+	}
+	rep, err := verify.Check(k, data)
+	if err != nil {
+		return fmt.Errorf("verify the module: %w", err)
+	}
+	for _, o := range rep.Objections {
+		p.Refuse(plan.Refusal{Code: plan.CodeVerify, Symbol: o.Where, Why: o.Code + ": " + o.What,
+			Advice: "this is a defect of kmend: report it with the patch"})
+	}
+	return nil
+}
+
+// answer prints a plan and turns its verdict into the exit code.
+func answer(a *app, p *plan.Plan) error {
+	if a.JSON {
+		if err := a.PrintJSON(p); err != nil {
+			return err
+		}
+	} else if err := report.Text(a.Out, p, report.TextOptions{Verbose: a.Verbose, Style: a.Style}); err != nil {
+		return fmt.Errorf("print the plan: %w", err)
+	}
+	switch p.Verdict {
+	case plan.Refused:
+		return &exitError{exitRefused, nil}
+	case plan.Nothing:
+		return &exitError{exitNothing, nil}
+	}
+	return nil
+}
+
+// moduleOf is what the plan says of the file.
+func moduleOf(path string, data []byte, stats klp.Stats) *plan.Module {
+	return &plan.Module{
+		Path: path, Size: len(data), SHA256: fmt.Sprintf("%x", sha256.Sum256(data)), BuildID: stats.BuildID,
+		KlpRelocs: stats.KlpRelocs, ByObject: stats.KlpByObject, Verified: true,
+	}
+}
