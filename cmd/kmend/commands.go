@@ -8,4 +8,7 @@ import "github.com/spf13/cobra"
 // is one file cmd_NAME.go and one line here.
 var commands = []func(*app) *cobra.Command{
 	newKernelCmd,
+	newBuildCmd,
+	newPlanCmd,
+	newTestCmd,
 }

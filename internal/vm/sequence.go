@@ -19,7 +19,11 @@ const livepatchSysfs = "/sys/kernel/livepatch/"
 
 // modulesFirst is the usual order: the modules run, then the livepatch comes.
 func (p *proof) modulesFirst(ctx context.Context) error {
-	if err := p.step(ctx, "load the modules without the livepatch", func() error { return p.baseline(ctx) }); err != nil {
+	phase := "look at the kernel before"
+	if len(p.report.Targets) > 0 {
+		phase = "load the modules without the livepatch"
+	}
+	if err := p.step(ctx, phase, func() error { return p.baseline(ctx) }); err != nil {
 		return err
 	}
 	if err := p.check(ctx, "check before", false); err != nil {
