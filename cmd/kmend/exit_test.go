@@ -100,3 +100,10 @@ func TestQuietShowsNoProgress(t *testing.T) {
 		t.Errorf("-v: got %q", errs)
 	}
 }
+
+func TestAPanicIsNoUsageError(t *testing.T) {
+	code, _, errs := runFake(t, func(*app) error { panic("odd") })
+	if code != 1 || !strings.HasPrefix(errs, "kmend: bug: odd\n") || !strings.Contains(errs, "goroutine") {
+		t.Errorf("got %d %q", code, errs)
+	}
+}

@@ -42,7 +42,13 @@ type app struct {
 
 // run is main without the process: it parses args, runs the command and
 // returns the exit code.
-func run(ctx context.Context, args []string, out, errw io.Writer) int {
+func run(ctx context.Context, args []string, out, errw io.Writer) (code int) {
+	defer func() {
+		if r := recover(); r != nil { // Go's own exit code would be 2, which is usage
+			fmt.Fprintf(errw, "kmend: bug: %v\nplease report this with all that follows\n%s", r, debug.Stack())
+			code = exitFailed
+		}
+	}()
 	a := &app{Out: out, Err: errw, Progress: ui.Discard(), Log: slog.New(slog.DiscardHandler)}
 	root := newRoot(a)
 	root.SetArgs(args)
