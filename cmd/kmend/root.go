@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, out, errw io.Writer) (code int) {
 	var ee *exitError
 	if err != nil && !a.started && !errors.As(err, &ee) {
 		a.JSON = a.JSON || wantsJSON(args) // flags may not have been parsed
-		err = &exitError{exitUsage, fmt.Errorf("%w\nsee %s --help", err, calledPath(root, args))}
+		err = &exitError{exitUsage, fmt.Errorf("%w\n%s", err, usageHint(root, args))}
 	}
 	return a.finish(err)
 }
@@ -207,12 +207,18 @@ func wantsJSON(args []string) bool {
 	return false
 }
 
-// calledPath is the command that args name, as far as they name one.
-func calledPath(root *cobra.Command, args []string) string {
-	if c, _, err := root.Find(args); err == nil {
-		return c.CommandPath()
+// usageHint says how the command that args name is called, as far as they name
+// one, and where its help is.
+func usageHint(root *cobra.Command, args []string) string {
+	c, _, err := root.Find(args)
+	if err != nil {
+		c = root
 	}
-	return root.CommandPath()
+	see := fmt.Sprintf("see %s --help", c.CommandPath())
+	if c.HasSubCommands() {
+		return see
+	}
+	return fmt.Sprintf("usage: %s\n%s", c.UseLine(), see)
 }
 
 func versionText() string {
