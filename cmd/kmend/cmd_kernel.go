@@ -80,11 +80,10 @@ func (a *app) kernelAdd(ctx context.Context, spec string, opt kernel.AddOptions)
 		return err
 	}
 	a.Progress.Done()
-	added := !k.Added.Before(start.UTC().Truncate(time.Second))
 	if a.JSON {
-		return a.PrintJSON(kernelAnswer{Version: 1, Kernel: describeKernel(k), Added: &added})
+		return a.PrintJSON(kernelAnswer{Version: 1, Kernel: describeKernel(k), Added: &k.Fresh})
 	}
-	if !added {
+	if !k.Fresh {
 		fmt.Fprintf(a.Out, "kernel %s is there already, added %s\n", a.Style.Bold(k.Name), k.Added.Local().Format(time.DateTime))
 		return nil
 	}

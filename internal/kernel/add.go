@@ -31,7 +31,7 @@ type AddOptions struct {
 
 // Phases of an add, in order.
 const (
-	PhaseWait     = "wait for another add of the same kernel"
+	PhaseWait     = "wait for another command that adds or removes it"
 	PhaseDownload = "download"
 	PhaseUnpack   = "unpack"
 	PhasePrepare  = "prepare"
@@ -88,6 +88,10 @@ func Add(ctx context.Context, spec string, opt AddOptions) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
+	return add(ctx, p, kind, spec, opt)
+}
+
+func add(ctx context.Context, p provider, kind, spec string, opt AddOptions) (_ *Kernel, err error) {
 	name := opt.Name
 	if name == "" {
 		if name, err = p.entryName(ctx); err != nil {
@@ -190,7 +194,11 @@ func addLocked(ctx context.Context, p provider, kind, spec, dir string, lock *en
 	if err = k.save(); err != nil {
 		return nil, err
 	}
-	return load(dir)
+	if k, err = load(dir); err != nil {
+		return nil, err
+	}
+	k.Fresh = true
+	return k, nil
 }
 
 // SpecError says that a spec does not name a kernel in a form that is known.

@@ -199,7 +199,7 @@ func (im *Image) check() error {
 	}
 	banner, err := im.stringAt("linux_banner")
 	if err != nil {
-		return fmt.Errorf("check kallsyms: %w", err)
+		return fmt.Errorf("check kallsyms: %w (CONFIG_KALLSYMS_ALL=y is needed)", err)
 	}
 	if !strings.HasPrefix(banner, "Linux version ") {
 		return fmt.Errorf("check kallsyms: linux_banner reads %.40q: symbol table and image do not fit", banner)

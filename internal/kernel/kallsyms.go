@@ -24,8 +24,10 @@ const (
 	maxKallsyms = 8 << 20 // seqs_of_names holds 24-bit numbers
 	maxSymName  = 512     // KSYM_NAME_LEN since 6.1 (128 before)
 
-	// maxNameSteps bounds the walks over candidate name tables, so that a
-	// hostile image costs at most some tenths of a second.
+	maxNameBytes = 128 << 20 // all names together; 3 MB in Debian's kernels
+
+	// maxNameSteps bounds the walks over candidate tables, so that a hostile
+	// image costs at most some tenths of a second.
 	maxNameSteps = 64 << 20
 )
 
@@ -46,7 +48,7 @@ func align8(n int) int { return (n + 7) &^ 7 }
 func findKallsyms(seg []byte) (t *kallsymsTables, ok bool, err error) {
 	steps := maxNameSteps
 	for at := 0; at+512 <= len(seg); at += 8 {
-		tokenTable, found := tokenTableBefore(seg, at)
+		tokenTable, found := tokenTableBefore(seg, at, &steps)
 		if !found {
 			continue
 		}
@@ -61,7 +63,7 @@ func findKallsyms(seg []byte) (t *kallsymsTables, ok bool, err error) {
 
 // tokenTableBefore tells whether a token_index lies at seg[at:], and where the
 // token_table before it starts.
-func tokenTableBefore(seg []byte, at int) (start int, ok bool) {
+func tokenTableBefore(seg []byte, at int, steps *int) (start int, ok bool) {
 	le := binary.LittleEndian
 	x := seg[at : at+512]
 	if x[0] != 0 || x[1] != 0 {
@@ -77,8 +79,8 @@ func tokenTableBefore(seg []byte, at int) (start int, ok bool) {
 	}
 	last := int(prev)
 	// The last string's length is not in the index: try each aligned start.
-	for s := (at - last - 1) &^ 7; s >= 0 && s > at-last-2*maxSymName; s -= 8 {
-		if tokenTableFits(seg, s, at) {
+	for s := (at - last - 1) &^ 7; s >= 0 && s > at-last-2*maxSymName && *steps > 0; s -= 8 {
+		if tokenTableFits(seg, s, at, steps) {
 			return s, true
 		}
 	}
@@ -87,7 +89,7 @@ func tokenTableBefore(seg []byte, at int) (start int, ok bool) {
 
 // tokenTableFits checks that the 256 strings of the index at seg[at:] lie
 // exactly between s and at, with nothing but padding after the last.
-func tokenTableFits(seg []byte, s, at int) bool {
+func tokenTableFits(seg []byte, s, at int, steps *int) bool {
 	le := binary.LittleEndian
 	off := 0
 	for i := 0; i < 256; i++ {
@@ -95,6 +97,7 @@ func tokenTableFits(seg []byte, s, at int) bool {
 			return false
 		}
 		for p := s + off; ; p++ {
+			*steps--
 			if p >= at {
 				return false
 			}
@@ -206,7 +209,8 @@ func (t *kallsymsTables) findOffsets(seg []byte, p, tokenIndex int) error {
 		old = offsetsRise(seg[oldAt:oldAt+4*t.n], le.Uint64(seg[p-8:]))
 	}
 	youngAt := tokenIndex + 512
-	if t.seqs == nil && youngAt+size+8 <= len(seg) {
+	youngSeqs := youngAt + size + 8 // always there in this layout
+	if t.seqs == nil && youngSeqs+3*t.n <= len(seg) {
 		young = offsetsRise(seg[youngAt:youngAt+4*t.n], le.Uint64(seg[youngAt+size:]))
 	}
 	switch {
@@ -214,9 +218,7 @@ func (t *kallsymsTables) findOffsets(seg []byte, p, tokenIndex int) error {
 		t.offsets, t.relativeBase = seg[oldAt:oldAt+4*t.n], le.Uint64(seg[p-8:])
 	case young && !old:
 		t.offsets, t.relativeBase = seg[youngAt:youngAt+4*t.n], le.Uint64(seg[youngAt+size:])
-		if q := youngAt + size + 8; q+3*t.n <= len(seg) {
-			t.seqs = seg[q : q+3*t.n]
-		}
+		t.seqs = seg[youngSeqs : youngSeqs+3*t.n]
 	default:
 		return fmt.Errorf("%d symbol names found, but no table of offsets relative to a base that fits them: only CONFIG_KALLSYMS_BASE_RELATIVE with CONFIG_KALLSYMS_ABSOLUTE_PERCPU (x86-64) is known", t.n)
 	}
@@ -277,6 +279,9 @@ func (t *kallsymsTables) decode() (*SymbolTable, error) {
 			}
 		}
 		pos += size
+		if len(blob) > maxNameBytes {
+			return nil, fmt.Errorf("the names up to symbol %d of %d are longer than %d bytes", i, t.n, maxNameBytes)
+		}
 		if len(blob)-start < 2 {
 			return nil, fmt.Errorf("symbol %d of %d has no name", i, t.n)
 		}

@@ -41,6 +41,9 @@ type Kernel struct {
 	Added      time.Time `json:"added"`
 	Steps      []Step    `json:"steps"` // what the add took
 
+	// Fresh: the Add that returned this value has made it, rather than found it.
+	Fresh bool `json:"-"`
+
 	lazy
 }
 
