@@ -426,10 +426,7 @@ func (w *walker) checkEnd() *difference {
 // overridden returns the length of the code at addr if it is a weak function
 // of the translation unit.
 func (w *walker) overridden(addr uint64) int {
-	for _, g := range Functions(w.f) {
-		if g.Bind != bindWeak || !inBounds(g) {
-			continue
-		}
+	for _, g := range w.weak {
 		x := w.walker(newAttempt(g, Symbol{Name: g.Name, place: addr}), g.Section, g.Value, g.Size, addr)
 		if x.body() == nil {
 			return int(x.end - addr)

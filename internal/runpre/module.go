@@ -190,6 +190,8 @@ func (m *module) readsTo(addr uint64, field []byte, t uint32) (target, error) {
 		return target{}, fmt.Errorf("a relocation starts %d bytes into the field", r.Offset-off)
 	case r.Type != t && !(object.PCRelative(r.Type) && object.PCRelative(t)):
 		return target{}, fmt.Errorf("relocation is %s, ours is %s", object.RelocName(r.Type), object.RelocName(t))
+	case !allZero(field): // the loader refuses it (arch/x86/kernel/module.c)
+		return target{}, fmt.Errorf("relocated field holds % x instead of zeros", field)
 	case r.Sym == nil:
 		return target{}, fmt.Errorf("relocation %s names no symbol", object.RelocName(r.Type))
 	case r.Sym.IsUndefined():

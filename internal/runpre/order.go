@@ -15,19 +15,18 @@ import (
 // object as a whole. So a function lies between its neighbours in that order,
 // and no function of another object does.
 
-// byOrder decides functions with several equal candidates by their place among
-// decided ones; true if it decided one.
-func (u *unit) byOrder(d *decision, live map[*object.Symbol][]*attempt) bool {
+// emissionOrder lists the object's functions by class, each in emission order.
+func (u *unit) emissionOrder() [][]*object.Symbol {
 	classes := map[string][]*object.Symbol{}
+	var names []string
 	for _, fn := range Functions(u.f) {
 		c := textClass(fn.Section)
+		if classes[c] == nil {
+			names = append(names, c)
+		}
 		classes[c] = append(classes[c], fn)
 	}
-	names := make([]string, 0, len(classes))
-	for name := range classes {
-		names = append(names, name)
-	}
-	sort.Strings(names)
+	out := make([][]*object.Symbol, 0, len(names))
 	for _, name := range names {
 		fns := classes[name]
 		sort.SliceStable(fns, func(i, j int) bool {
@@ -36,11 +35,9 @@ func (u *unit) byOrder(d *decision, live map[*object.Symbol][]*attempt) bool {
 			}
 			return fns[i].Value < fns[j].Value
 		})
-		if u.orderOne(fns, d, live) {
-			return true
-		}
+		out = append(out, fns)
 	}
-	return false
+	return out
 }
 
 // textClass is the section that a function's section would be without
@@ -57,48 +54,55 @@ func textClass(s *object.Section) string {
 	return s.Name
 }
 
-// orderOne decides one function of a class. Decided functions have to lie in
-// emission order throughout, else nothing is concluded.
-func (u *unit) orderOne(fns []*object.Symbol, d *decision, live map[*object.Symbol][]*attempt) bool {
-	decided := func(fn *object.Symbol) *attempt {
-		if len(live[fn]) == 1 && d.fault[fn] == nil {
-			return live[fn][0]
-		}
-		return nil
+// byOrder decides undecided functions by their place among decided ones; true
+// if it decided one.
+func (u *unit) byOrder(d *decision) bool {
+	changed := false
+	for _, fns := range d.order {
+		changed = d.place(fns) || changed
 	}
-	last := uint64(0)
-	for _, fn := range fns {
-		if a := decided(fn); a != nil {
-			if a.cand.place < last {
+	return changed
+}
+
+// place decides functions of one class. Decided functions have to lie in
+// emission order throughout, else nothing is concluded.
+func (d *decision) place(fns []*object.Symbol) bool {
+	next := make([]*attempt, len(fns)+1) // the first decided one from i on
+	for i := len(fns) - 1; i >= 0; i-- {
+		next[i] = next[i+1]
+		if a := d.sure(fns[i]); a != nil {
+			if next[i] != nil && next[i].cand.place < a.cand.place {
 				return false
 			}
-			last = a.cand.place
+			next[i] = a
 		}
 	}
+	var prev *attempt
+	changed := false
 	for i, fn := range fns {
-		if len(live[fn]) < 2 || d.fault[fn] != nil {
+		if a := d.sure(fn); a != nil {
+			prev = a
 			continue
 		}
-		var prev, next *attempt
-		for j := i - 1; j >= 0 && prev == nil; j-- {
-			prev = decided(fns[j])
-		}
-		for j := i + 1; j < len(fns) && next == nil; j++ {
-			next = decided(fns[j])
-		}
 		var keep []*attempt
-		for _, a := range live[fn] {
-			if between(prev, a, next) {
+		for _, a := range d.live[fn] {
+			if d.fault[fn] == nil && between(prev, a, next[i+1]) {
 				keep = append(keep, a)
 			}
 		}
 		if len(keep) == 1 {
 			keep[0].rules[RuleOrder]++
-			live[fn] = keep
-			return true
+			d.decided[fn], prev, changed = keep[0], keep[0], true
 		}
 	}
-	return false
+	return changed
+}
+
+func (d *decision) sure(fn *object.Symbol) *attempt {
+	if d.fault[fn] != nil {
+		return nil
+	}
+	return d.decided[fn]
 }
 
 // between reports whether a lies between its decided neighbours in emission

@@ -204,24 +204,53 @@ func allZero(b []byte) bool {
 
 // codeRef checks a reference to offset off of a section with code.
 func (w *walker) codeRef(sec *object.Section, off, dest uint64) error {
-	for _, f := range w.members[sec] {
-		if f.Value == off && f != w.fn && f.Bind != bindWeak {
-			return w.observe(sec, dest-off)
+	if f := w.startingAt(sec, off); f != nil {
+		if isFunction(f) && f.Name == w.fn.Name+coldSuffix {
+			// The function and its cold part are equal together or not at all.
+			w.inner = append(w.inner, interior{f, 0, dest, uint64(w.a)})
 		}
-		if !isFunction(f) || off < f.Value || off-f.Value >= f.Size {
-			continue
-		}
-		if in := int(off - f.Value); f == w.fn {
-			w.jump(in, dest)
-		} else {
-			w.inner = append(w.inner, interior{f, in, dest, uint64(w.a)})
-		}
-		return nil
+		return w.observe(sec, dest-off)
 	}
-	if w.fn == nil {
+	switch f := w.containing(sec, off); {
+	case f == nil && w.fn == noFunction:
 		return fmt.Errorf("reference of data to %s+%#x, where no function is, %w", sec.Name, off, errNoCheck)
+	case f == nil:
+		return w.outline(sec, off, dest)
+	case f == w.fn:
+		w.jump(int(off-f.Value), dest)
+	default:
+		w.inner = append(w.inner, interior{f, int(off - f.Value), dest, uint64(w.a)})
 	}
-	return w.outline(sec, off, dest)
+	return nil
+}
+
+// coldSuffix is what GCC appends to a function's name for the part of it that
+// it moves to .text.unlikely.
+const coldSuffix = ".cold"
+
+// startingAt returns a symbol other than the function under comparison at off
+// of sec, weak ones apart: the linker may have bound those elsewhere.
+func (w *walker) startingAt(sec *object.Section, off uint64) *object.Symbol {
+	m := w.members[sec]
+	for i := sort.Search(len(m), func(i int) bool { return m[i].Value >= off }); i < len(m) && m[i].Value == off; i++ {
+		if m[i] != w.fn && m[i].Bind != bindWeak {
+			return m[i]
+		}
+	}
+	return nil
+}
+
+// containing returns the function of sec that off lies in.
+func (w *walker) containing(sec *object.Section, off uint64) *object.Symbol {
+	const near = 64 // symbols before off to look at: labels within functions are rare
+	m := w.members[sec]
+	i := sort.Search(len(m), func(i int) bool { return m[i].Value > off }) - 1
+	for stop := max(i-near, -1); i > stop; i-- {
+		if isFunction(m[i]) && off-m[i].Value < m[i].Size && inBounds(m[i]) {
+			return m[i]
+		}
+	}
+	return nil
 }
 
 // checkSection checks that a section of the object can be at base: all symbols
@@ -266,6 +295,9 @@ func (u *unit) checkMembers(sec *object.Section, base uint64) error {
 	return nil
 }
 
+// noFunction stands for the function under comparison while data is compared.
+var noFunction = &object.Symbol{}
+
 // checkContents compares read-only data with the bytes at base, relocated
 // fields by what they refer to.
 func (u *unit) checkContents(sec *object.Section, base uint64, c *sectionCheck) error {
@@ -277,7 +309,7 @@ func (u *unit) checkContents(sec *object.Section, base uint64, c *sectionCheck) 
 		return fmt.Errorf("contents of %s: %w", sec.Name, err)
 	}
 	// References of data are checked like those of code.
-	w := &walker{unit: u, attempt: newAttempt(nil, Symbol{}), sec: sec}
+	w := &walker{unit: u, attempt: newAttempt(noFunction, Symbol{}), sec: sec}
 	next := 0
 	for i := range sec.Relocs {
 		r := &sec.Relocs[i]

@@ -10,85 +10,55 @@ import (
 	"kmend/internal/object"
 )
 
-// settle turns attempts into verdicts: functions that only one running
-// function equals fix the addresses of sections; those addresses decide among
-// several equal candidates.
+// settle turns attempts into verdicts. A function that is the only one of its
+// name is decided if it is equal. Decided functions fix the addresses of
+// sections; those, and the places of decided functions, decide about functions
+// whose name several running functions have: being equal is not enough there,
+// since the translation unit's own could be another one that differs.
 func (u *unit) settle(funcs []*object.Symbol) {
-	live := u.equals()
-	d := u.decide(live)
-	if u.undecided(funcs, live) {
-		// The rest of the translation unit may know where the functions are.
-		if u.tryRest() {
-			live = u.equals()
-			d = u.decide(live)
-		}
-		for u.byOrder(d, live) {
-			d = u.decide(live)
-		}
-	}
+	d := u.decide()
 	for _, fn := range funcs {
-		u.result.Funcs[fn] = u.verdict(fn, live[fn], d.fault[fn])
+		u.result.Funcs[fn] = u.verdict(fn, d)
 		if m := u.result.Funcs[fn]; m.Verdict == Equal {
-			u.record(live[fn][0])
+			u.record(d.decided[fn])
 		}
 	}
-	u.recordMembers(d.bases)
+	u.recordMembers(d, funcs)
 }
 
-// equals lists the attempts that found no difference.
-func (u *unit) equals() map[*object.Symbol][]*attempt {
-	live := map[*object.Symbol][]*attempt{}
-	for fn, all := range u.attempts {
-		for _, a := range all {
+// decision is the state of settling.
+type decision struct {
+	live    map[*object.Symbol][]*attempt // equal and not in contradiction to decided ones
+	decided map[*object.Symbol]*attempt
+	fault   map[*object.Symbol]*difference // functions that contradict others
+	bases   map[*object.Section]observation
+	owner   map[*object.Section]*object.Symbol // which function fixed a base first
+	order   [][]*object.Symbol                 // functions in emission order, by class
+}
+
+func (u *unit) decide() *decision {
+	d := &decision{
+		live: map[*object.Symbol][]*attempt{}, decided: map[*object.Symbol]*attempt{},
+		fault: map[*object.Symbol]*difference{}, order: u.emissionOrder(),
+	}
+	for _, fn := range u.order {
+		for _, a := range u.attempts[fn] {
 			if a.err == nil {
-				live[fn] = append(live[fn], a)
+				d.live[fn] = append(d.live[fn], a)
 			}
 		}
-	}
-	return live
-}
-
-func (u *unit) undecided(funcs []*object.Symbol, live map[*object.Symbol][]*attempt) bool {
-	for _, fn := range funcs {
-		if len(live[fn]) > 1 {
-			return true
+		if len(u.attempts[fn]) == 1 && len(d.live[fn]) == 1 {
+			d.decided[fn] = d.live[fn][0]
 		}
 	}
-	return false
-}
-
-// tryRest compares the functions that were not asked for; false if there are none.
-func (u *unit) tryRest() bool {
-	more := false
-	for _, fn := range Functions(u.f) {
-		if _, done := u.attempts[fn]; !done && inBounds(fn) {
-			u.try(fn)
-			more = true
-		}
-	}
-	u.tryInner()
-	return more
-}
-
-// decision is what decided functions agree on.
-type decision struct {
-	bases map[*object.Section]observation
-	owner map[*object.Section]*object.Symbol
-	fault map[*object.Symbol]*difference // functions that contradict others
-}
-
-// decide drops candidates that contradict what decided functions established,
-// until nothing changes.
-func (u *unit) decide(live map[*object.Symbol][]*attempt) *decision {
-	d := &decision{fault: map[*object.Symbol]*difference{}}
-	for u.agree(d, live) || u.drop(d, live) {
+	for u.agree(d) || u.choose(d) || u.byOrder(d) {
 	}
 	return d
 }
 
-// agree collects the section addresses of functions with one candidate; true
-// if it found a new contradiction.
-func (u *unit) agree(d *decision, live map[*object.Symbol][]*attempt) bool {
+// agree collects the section addresses of decided functions; true if it found
+// a new contradiction.
+func (u *unit) agree(d *decision) bool {
 	found := false
 	blame := func(fn *object.Symbol, why *difference) {
 		if d.fault[fn] == nil {
@@ -97,10 +67,10 @@ func (u *unit) agree(d *decision, live map[*object.Symbol][]*attempt) bool {
 	}
 	d.bases, d.owner = map[*object.Section]observation{}, map[*object.Section]*object.Symbol{}
 	for _, fn := range u.order {
-		if len(live[fn]) != 1 || d.fault[fn] != nil {
+		a := d.decided[fn]
+		if a == nil || d.fault[fn] != nil {
 			continue
 		}
-		a := live[fn][0]
 		for _, sec := range sortedSections(a.bases) {
 			o := a.bases[sec]
 			first, seen := d.bases[sec]
@@ -111,7 +81,7 @@ func (u *unit) agree(d *decision, live map[*object.Symbol][]*attempt) bool {
 				blame(d.owner[sec], contradiction(sec, first, fn, o))
 			}
 		}
-		if in := u.unmet(d, a, live); in != nil {
+		if in := u.unmet(d, a); in != nil {
 			blame(fn, &difference{in.at, fmt.Sprintf("leads into %s at %+#x, but the running %s is not equal or has another instruction there",
 				in.fn.Name, in.off, in.fn.Name)})
 		}
@@ -130,11 +100,11 @@ func sortedSections(m map[*object.Section]observation) []*object.Section {
 
 // unmet returns a reference into another function that leads to none of that
 // function's candidates.
-func (u *unit) unmet(d *decision, a *attempt, live map[*object.Symbol][]*attempt) *interior {
+func (u *unit) unmet(d *decision, a *attempt) *interior {
 	for i := range a.inner {
 		in := &a.inner[i]
 		met := false
-		for _, t := range live[in.fn] {
+		for _, t := range d.live[in.fn] {
 			met = met || d.fault[in.fn] == nil && in.leadsTo(t)
 		}
 		if !met {
@@ -149,42 +119,72 @@ func (in *interior) leadsTo(a *attempt) bool {
 	return ok && a.cand.place+uint64(off) == in.dest
 }
 
-// drop removes candidates that contradict what is established; true if it
-// removed one.
-func (u *unit) drop(d *decision, live map[*object.Symbol][]*attempt) bool {
-	into := map[*object.Symbol][]*interior{}
+// choose removes candidates of undecided functions that contradict decided
+// ones, and decides those that something ties to the translation unit; true if
+// it did either.
+func (u *unit) choose(d *decision) bool {
+	into := map[*object.Symbol][]*interior{} // references of decided functions
 	for _, fn := range u.order {
-		if len(live[fn]) == 1 && d.fault[fn] == nil {
-			a := live[fn][0]
+		if a := d.decided[fn]; a != nil && d.fault[fn] == nil {
 			for i := range a.inner {
 				into[a.inner[i].fn] = append(into[a.inner[i].fn], &a.inner[i])
 			}
 		}
 	}
-	dropped := false
+	changed := false
 	for _, fn := range u.order {
-		if len(live[fn]) < 2 || d.fault[fn] != nil {
+		if d.decided[fn] != nil || d.fault[fn] != nil || len(d.live[fn]) == 0 {
 			continue
 		}
-		var keep []*attempt
-		for _, a := range live[fn] {
-			ok := !contradicts(a, d.bases) && u.unmet(d, a, live) == nil
+		var keep, tied []*attempt
+		for _, a := range d.live[fn] {
+			ok := !contradicts(a, d.bases) && u.unmet(d, a) == nil
 			for _, in := range into[fn] {
 				ok = ok && in.leadsTo(a)
 			}
 			if ok {
 				keep = append(keep, a)
+				if len(into[fn]) > 0 || u.tied(d, a) {
+					tied = append(tied, a)
+				}
 			}
 		}
-		if len(keep) == len(live[fn]) {
-			continue
-		}
-		dropped = true
-		if live[fn] = keep; len(keep) == 0 {
-			d.fault[fn] = &difference{why: "every running function that it equals contradicts what other functions of the translation unit refer to"}
+		changed = changed || len(keep) < len(d.live[fn])
+		if d.live[fn] = keep; len(keep) == 0 {
+			d.fault[fn] = &difference{why: "every running function of that name that it equals contradicts what other functions of the translation unit refer to"}
+		} else if len(tied) == 1 {
+			d.decided[fn], changed = tied[0], true
 		}
 	}
-	return dropped
+	return changed
+}
+
+// tied reports whether an undecided candidate belongs to this translation unit:
+// a decided function refers to it, or it refers to a static that a decided
+// function refers to, or into a decided function.
+func (u *unit) tied(d *decision, a *attempt) bool {
+	for _, in := range a.inner {
+		if t := d.decided[in.fn]; t != nil && d.fault[in.fn] == nil && in.leadsTo(t) {
+			return true
+		}
+	}
+	for sec, o := range a.bases {
+		if known, ok := d.bases[sec]; ok && known.base == o.base && (sec == a.fn.Section || u.private(sec)) {
+			return true
+		}
+	}
+	return false
+}
+
+// private reports whether code of other translation units cannot name anything
+// in the section.
+func (u *unit) private(sec *object.Section) bool {
+	for _, s := range u.members[sec] {
+		if !s.IsLocal() {
+			return false
+		}
+	}
+	return len(u.members[sec]) > 0
 }
 
 func contradicts(a *attempt, bases map[*object.Section]observation) bool {
@@ -201,30 +201,29 @@ func contradiction(sec *object.Section, o observation, other *object.Symbol, the
 		sec.Name, o.base, theirs.base, other.Name, theirs.at)}
 }
 
-func (u *unit) verdict(fn *object.Symbol, live []*attempt, fault *difference) *FuncMatch {
+func (u *unit) verdict(fn *object.Symbol, d *decision) *FuncMatch {
 	m := &FuncMatch{Weak: fn.Bind == bindWeak}
-	all := u.attempts[fn]
+	all, a := u.attempts[fn], d.decided[fn]
 	switch {
-	case fault != nil:
-		m.Verdict, m.Why, m.Offset = Mismatch, fault.why, fault.off
-	case len(live) == 1:
-		a := live[0]
+	case d.fault[fn] != nil:
+		m.Verdict, m.Why, m.Offset = Mismatch, d.fault[fn].why, d.fault[fn].off
+	case a != nil:
 		m.Verdict, m.Symbol, m.Size = Equal, a.cand, a.end-a.cand.place
 		m.Normalised, m.Fentry = a.rules, a.fentry
 		if a.cand.Sympos < 0 && !strings.HasPrefix(fn.Section.Name, ".init") {
 			m.Verdict = Ambiguous
 			m.Why = fmt.Sprintf("the position of %s among the module's symbols of that name changes when the module's init part is dropped", fn.Name)
 		}
-	case len(live) > 1:
-		m.Verdict = Ambiguous
-		m.Why = fmt.Sprintf("%d running functions named %s are equal to it, at %#x and %#x among others, and nothing else in the translation unit tells them apart",
-			len(live), fn.Name, live[0].cand.Addr, live[1].cand.Addr)
 	case len(all) == 0:
 		m.Verdict = Missing
 		m.Why = fmt.Sprintf("no running function is named %s", fn.Name)
 		if u.run.defines(fn.Name) {
 			m.Why += fmt.Sprintf(" with the same binding (%s)", binding(fn))
 		}
+	case len(d.live[fn]) > 0:
+		m.Verdict = Ambiguous
+		m.Why = fmt.Sprintf("%d running functions are named %s, %d of them equal to it (the first at %#x), and nothing else in the translation unit tells which one is its own",
+			len(all), fn.Name, len(d.live[fn]), d.live[fn][0].cand.Addr)
 	default:
 		best := all[0]
 		for _, a := range all[1:] {
@@ -269,30 +268,18 @@ func (u *unit) value(s *object.Symbol, t target) Value {
 	return v
 }
 
-// recordMembers adds the named symbols of sections whose address is known from
-// equal functions and at whose place the running symbol table has that name.
-func (u *unit) recordMembers(bases map[*object.Section]observation) {
-	used := map[*object.Section]bool{}
-	for fn, m := range u.result.Funcs {
-		if m.Verdict != Equal {
+// recordMembers adds the named symbols of sections that equal functions refer
+// to, where the running symbol table has that name at their place.
+func (u *unit) recordMembers(d *decision, funcs []*object.Symbol) {
+	for _, fn := range funcs {
+		if u.result.Funcs[fn].Verdict != Equal {
 			continue
 		}
-		for _, a := range u.attempts[fn] {
-			if a.err == nil && a.cand.place == m.Symbol.place {
-				for sec := range a.bases {
-					used[sec] = true
+		for sec, o := range d.decided[fn].bases {
+			for _, s := range u.members[sec] {
+				if _, done := u.result.Values[s]; !done && s.Bind != bindWeak && u.run.has(s.Name, !s.IsLocal(), o.base+s.Value) {
+					u.result.Values[s] = u.value(s, target{addr: o.base + s.Value})
 				}
-			}
-		}
-	}
-	for sec := range used {
-		o, ok := bases[sec]
-		if !ok {
-			continue
-		}
-		for _, s := range u.members[sec] {
-			if _, done := u.result.Values[s]; !done && s.Bind != bindWeak && u.run.has(s.Name, !s.IsLocal(), o.base+s.Value) {
-				u.result.Values[s] = u.value(s, target{addr: o.base + s.Value})
 			}
 		}
 	}

@@ -232,6 +232,7 @@ type unit struct {
 	f        *object.File
 	members  map[*object.Section][]*object.Symbol // named symbols by section, by value
 	checked  map[sectionAt]*sectionCheck
+	weak     []*object.Symbol
 	attempts map[*object.Symbol][]*attempt
 	order    []*object.Symbol
 	result   *UnitMatch
@@ -273,7 +274,12 @@ func matchUnit(run running, f *object.File, funcs []*object.Symbol) (*UnitMatch,
 		}
 		u.try(fn)
 	}
-	u.tryInner()
+	// The rest of the translation unit tells where its statics and functions are.
+	for _, fn := range Functions(f) {
+		if _, done := u.attempts[fn]; !done && inBounds(fn) {
+			u.try(fn)
+		}
+	}
 	u.settle(funcs)
 	return u.result, nil
 }
@@ -296,6 +302,11 @@ func newUnit(run running, f *object.File) *unit {
 	for _, s := range f.Symbols {
 		if s.Section != nil && !s.IsSection() && s.Name != "" {
 			u.members[s.Section] = append(u.members[s.Section], s)
+		}
+	}
+	for _, fn := range Functions(f) {
+		if fn.Bind == bindWeak && inBounds(fn) {
+			u.weak = append(u.weak, fn)
 		}
 	}
 	for _, m := range u.members {
@@ -322,21 +333,5 @@ func newAttempt(fn *object.Symbol, cand Symbol) *attempt {
 	return &attempt{
 		fn: fn, cand: cand, rules: map[Rule]int{},
 		bases: map[*object.Section]observation{}, values: map[*object.Symbol]target{},
-	}
-}
-
-// tryInner compares the functions into which equal ones refer.
-func (u *unit) tryInner() {
-	for i := 0; i < len(u.order); i++ { // try appends
-		for _, a := range u.attempts[u.order[i]] {
-			if a.err != nil {
-				continue
-			}
-			for _, in := range a.inner {
-				if _, done := u.attempts[in.fn]; !done && inBounds(in.fn) {
-					u.try(in.fn)
-				}
-			}
-		}
 	}
 }

@@ -5,6 +5,7 @@ package runpre
 import (
 	"debug/elf"
 	"fmt"
+	"sort"
 
 	"kmend/internal/kernel"
 	"kmend/internal/object"
@@ -55,9 +56,16 @@ func (v *vmlinux) room(s Symbol) uint64 {
 
 func (v *vmlinux) code(addr uint64, n int) []byte {
 	b, err := v.mem.Bytes(addr, n)
-	for err != nil && n > 0 { // the end of the image
-		n /= 2
-		b, err = v.mem.Bytes(addr, n)
+	if err == nil {
+		return b
+	}
+	// Less than n bytes are left before the end of a segment.
+	left := sort.Search(n, func(k int) bool {
+		_, err := v.mem.Bytes(addr, k+1)
+		return err != nil
+	})
+	if b, err = v.mem.Bytes(addr, left); err != nil {
+		return nil
 	}
 	return b
 }
