@@ -26,6 +26,7 @@ type builder struct {
 	sections map[string]*object.Section         // by name, all rows; the empty ones are dropped in the end
 	anchor   map[*object.Section]*object.Symbol // the symbol that stands for a section in relocations
 	places   map[*object.Section]place
+	owner    map[*object.Section]string        // payload section → patched object
 	symbols  map[*object.Symbol]*object.Symbol // payload symbol → module symbol
 	visible  map[*object.Symbol]bool           // the replacements
 	locals   []*object.Symbol
@@ -46,7 +47,7 @@ type klpKey struct {
 
 func newBuilder(spec *Spec, facts *Facts) *builder {
 	b := &builder{
-		spec: spec, facts: facts, rows: outRows(facts),
+		spec: spec, facts: facts, rows: outRows(facts), owner: spec.sectionOwners(),
 		sections: map[string]*object.Section{}, anchor: map[*object.Section]*object.Symbol{},
 		places: map[*object.Section]place{}, symbols: map[*object.Symbol]*object.Symbol{}, visible: map[*object.Symbol]bool{},
 		undef: map[string]*object.Symbol{}, klp: map[string]*object.Symbol{}, klpRela: map[klpKey]int{},

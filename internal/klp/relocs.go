@@ -108,6 +108,9 @@ func (b *builder) bind(p *Payload, s, out *object.Section, n object.Reloc, sym *
 		if err := b.local(ref.Target, &n); err != nil {
 			return refuse(CodeUnresolved, err.Error(), "include the section that defines it")
 		}
+		if owner := b.owner[ref.Target.Section]; owner != p.Object && owner != Vmlinux {
+			return refuse(CodeModuleSpecialReference, fmt.Sprintf("it refers to %s in the new code of module %s, which may not be there", ref.Target.Name, owner), "let the code be part of vmlinux or of the same module")
+		}
 		out.Relocs = append(out.Relocs, n)
 		return nil
 	case RefExport:

@@ -90,8 +90,8 @@ func (c *checker) late(s *object.Section, x *object.RelaSection, spans []span) {
 	}
 }
 
-// orc checks that every function has unwind data from its first byte on and
-// without a hole: without it the stack of a task inside is unreliable, and a
+// orc checks that every function has unwind data from its first byte on, and
+// warns of holes: without it the stack of a task inside is unreliable, and a
 // transition waits for ever.
 func (c *checker) orc() {
 	type entry struct {
@@ -126,13 +126,27 @@ func (c *checker) orc() {
 			c.r.object(CodeOrc, f.Name, "run objtool on the object", "no unwind data for its start: its callers' stacks cannot be read and transitions stall")
 			continue
 		}
-		for ; i < len(list) && list[i].at < f.Value+f.Size; i++ {
-			if list[i].stop {
-				c.r.object(CodeOrc, f.Name, "run objtool on the object", "its unwind data ends at +%#x of %#x", list[i].at-f.Value, f.Size)
-				break
+		for end := f.Value + f.Size; i < len(list) && list[i].at < end; i++ {
+			stop := end
+			if i+1 < len(list) {
+				stop = min(end, list[i+1].at)
+			}
+			if list[i].stop && !filler(f.Section.Data, list[i].at, stop) {
+				c.r.warn(CodeOrc, f.Name, "run objtool on the object", "no unwind data for its code from +%#x to +%#x", list[i].at-f.Value, stop-f.Value)
 			}
 		}
 	}
+}
+
+// filler reports whether bytes are only int3 and one-byte nop, which objtool
+// leaves without unwind data: no return address points behind them.
+func filler(data []byte, from, to uint64) bool {
+	for ; from < to && from < uint64(len(data)); from++ {
+		if data[from] != 0xcc && data[from] != 0x90 {
+			return false
+		}
+	}
+	return true
 }
 
 // coverage warns of code that can be on a stack without the livepatch core
