@@ -81,6 +81,18 @@ func (c *correlation) dropChangedConstants() bool {
 	return again
 }
 
+// DropBuiltinExit forgets differences in exit code, which the linker discards
+// from the kernel image (asm-generic/vmlinux.lds.h, EXIT_TEXT).
+func (r *Result) DropBuiltinExit() {
+	kept := r.Problems[:0]
+	for _, p := range r.Problems {
+		if p.Code != "exit-code" {
+			kept = append(kept, p)
+		}
+	}
+	r.Problems = kept
+}
+
 func (r *Result) compareItem(c *correlation, a *Item) {
 	b := c.toBefore[a]
 	if b == nil {

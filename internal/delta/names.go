@@ -11,6 +11,10 @@ import (
 // (include/linux/btf_ids.h) make with __COUNTER__.
 var uniqueID = regexp.MustCompile(`^(__UNIQUE_ID_.*?|__BTF_ID__.*__)\d+$`)
 
+// initcall matches what ___initcall_name (include/linux/init.h) makes with
+// __COUNTER__ and __LINE__.
+var initcall = regexp.MustCompile(`^(__initcall__kmod_.*?__)\d+_\d+(_.*)$`)
+
 // Stem is a name without what the compiler numbers: the .NNN of a static local
 // and the counter of __UNIQUE_ID. numbered tells whether there was any. Clone
 // suffixes (.constprop.0, .isra.0, .part.0, .cold) are part of the stem: they
@@ -22,6 +26,9 @@ func Stem(name string) (stem string, numbered bool) {
 	}
 	if m := uniqueID.FindStringSubmatch(stem); m != nil {
 		stem, numbered = m[1], true
+	}
+	if m := initcall.FindStringSubmatch(stem); m != nil {
+		stem, numbered = m[1]+m[2], true
 	}
 	return stem, numbered
 }

@@ -114,7 +114,7 @@ func Make(ctx context.Context, q Request) (*Build, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if len(p.Refusals) == 0 && len(works) == 0 {
+	if len(p.Refusals) == 0 && !changesAny(works) {
 		p.Verdict = Nothing
 		return b, nil
 	}
@@ -130,6 +130,17 @@ func Make(ctx context.Context, q Request) (*Build, error) {
 	}
 	p.Verdict = Patch
 	return b, q.stage(p, "cut", func() error { return b.cut(works) })
+}
+
+// changesAny reports whether any unit changes something that runs. New code
+// that nothing calls does not.
+func changesAny(works []*work) bool {
+	for _, w := range works {
+		if len(w.result.Changed) > 0 || len(w.result.Problems) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func newPlan(q *Request) *Plan {
