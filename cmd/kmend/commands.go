@@ -11,4 +11,5 @@ var commands = []func(*app) *cobra.Command{
 	newBuildCmd,
 	newPlanCmd,
 	newTestCmd,
+	newSurveyCmd,
 }
