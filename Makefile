@@ -13,6 +13,7 @@ test: build ## every test, those in virtual machines included
 	@scripts/test
 
 build: setup ## bin/kmend
+	@[ -x bin/kmend ] || echo "building bin/kmend"
 	@$(GO) build -trimpath -o bin/kmend ./cmd/kmend
 
 setup: ## install what is missing

@@ -300,6 +300,7 @@ func verifyFile(p *plan.Plan, k *kernel.Kernel, path string, want []byte) error 
 
 // answer prints a plan and turns its verdict into the exit code.
 func answer(a *app, p *plan.Plan) error {
+	a.Progress.Done()
 	if a.JSON {
 		if err := a.PrintJSON(p); err != nil {
 			return err
