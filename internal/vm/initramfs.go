@@ -75,7 +75,7 @@ func buildInitramfs(m *Machine, token string) (*archive, error) {
 		return nil, err
 	}
 	if m.Shell && !a.has("/bin/sh") {
-		if err := addBusybox(a); err != nil {
+		if err := addBusybox(a, busyboxPath); err != nil {
 			return nil, err
 		}
 	}
@@ -128,18 +128,18 @@ func agentImage(file string) ([]byte, error) {
 	return data, nil
 }
 
-func addBusybox(a *archive) error {
-	data, err := os.ReadFile(busyboxPath)
+func addBusybox(a *archive, file string) error {
+	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &MissingToolError{Tool: busyboxPath + " (the shell of the guest)", Package: "busybox-static"}
+		return &MissingToolError{Tool: file + " (the shell of the guest)", Package: "busybox-static"}
 	}
 	if err != nil {
 		return fmt.Errorf("read busybox: %w", err)
 	}
 	if interp, _ := interpreter(data); interp != "" {
-		return fmt.Errorf("use %s in the guest: it is linked dynamically; run apt-get install --no-install-recommends busybox-static", busyboxPath)
+		return fmt.Errorf("use %s in the guest: it is linked dynamically; run apt-get install --no-install-recommends busybox-static", file)
 	}
-	list, err := exec.Command(busyboxPath, "--list").Output()
+	list, err := exec.Command(file, "--list").Output()
 	if err != nil {
 		return fmt.Errorf("list busybox's commands: %w", err)
 	}
@@ -150,7 +150,7 @@ func addBusybox(a *archive) error {
 		}
 	}
 	if !a.has("/bin/sh") {
-		return fmt.Errorf("use %s in the guest: it has no shell", busyboxPath)
+		return fmt.Errorf("use %s in the guest: it has no shell", file)
 	}
 	return nil
 }

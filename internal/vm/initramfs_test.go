@@ -133,6 +133,16 @@ func TestInitramfsRefusals(t *testing.T) {
 	}
 }
 
+func TestMissingBusybox(t *testing.T) {
+	var missing *MissingToolError
+	if err := addBusybox(newArchive(), filepath.Join(t.TempDir(), "busybox")); !errors.As(err, &missing) || missing.Package != "busybox-static" {
+		t.Errorf("no busybox: %v", err)
+	}
+	if err := addBusybox(newArchive(), "/bin/cat"); err == nil || !strings.Contains(err.Error(), "busybox-static") {
+		t.Errorf("a dynamic busybox: %v", err)
+	}
+}
+
 func TestModuleName(t *testing.T) {
 	dir := testModules(t)
 	if name, err := moduleName(filepath.Join(dir, "lp_cmdline.ko")); err != nil || name != "lp_cmdline" {

@@ -132,7 +132,8 @@ func newProof(cfg Config) (*proof, error) {
 	cfg.Machine.Shell = cfg.Machine.Shell || cfg.Check != ""
 	cfg.Machine.Modules = append(slices.Clone(cfg.Machine.Modules), Module{Name: name, Path: cfg.Livepatch})
 	p := &proof{
-		report:    &Report{Version: ReportVersion, Livepatch: name, Pinned: cfg.Pinned},
+		report: &Report{Version: ReportVersion, Livepatch: name, Pinned: cfg.Pinned,
+			Phases: []Phase{}, Functions: []Function{}, Transitions: []Transition{}}, // arrays in JSON, also when empty
 		functions: map[FunctionID]*Function{},
 	}
 	for i, l := range cfg.Loads {

@@ -163,6 +163,45 @@ func TestProvePinned(t *testing.T) {
 	wantVerdict(t, r, Failed, CodeUnload)
 }
 
+// What stays loaded makes a second boot necessary for the second order.
+func TestProveInTwoBoots(t *testing.T) {
+	t.Parallel()
+	t.Run("pinned", func(t *testing.T) {
+		t.Parallel()
+		r := prove(t, "lp_modules_pinned", func(c *Config) { c.Loads, c.Pinned = testLoads(t, "pktgen", "coretemp"), true })
+		wantVerdict(t, r, Passed)
+		if r.Machine.Boots != 2 || !r.Targets[0].First || !r.Targets[0].Applied || !r.Targets[1].Applied {
+			t.Errorf("%d boots, targets %+v", r.Machine.Boots, r.Targets)
+		}
+		if b, err := os.ReadFile(r.Console); err != nil || strings.Count(string(b), "kmend: load the livepatch") != 2 {
+			t.Errorf("the console log has not both boots: %v", err)
+		}
+	})
+	t.Run("module without exit", func(t *testing.T) {
+		t.Parallel()
+		r := prove(t, "lp_fixed", func(c *Config) { c.Loads = testLoads(t, "vrf") })
+		wantVerdict(t, r, Passed)
+		want := []Target{{Name: "vrf", Baseline: "loaded", First: true, Coming: "loaded", Applied: true, Fixed: true}}
+		if r.Machine.Boots != 2 || !slices.Equal(r.Targets, want) {
+			t.Errorf("%d boots, targets %+v", r.Machine.Boots, r.Targets)
+		}
+	})
+}
+
+// A check that makes the unpatched kernel warn: what the kernel says without
+// the livepatch, before it, is not held against it after it.
+func TestProveWithCheckThatTaints(t *testing.T) {
+	t.Parallel()
+	r := prove(t, "lp_cmdline", func(c *Config) {
+		c.Functions = cmdline
+		c.Check = "grep -q 'live patched' /proc/cmdline && exit 0; echo w > /proc/sysrq-trigger; echo 128 > /proc/sys/kernel/tainted; exit 1"
+	})
+	wantVerdict(t, r, Passed)
+	if r.Taint.Before != "D" || r.Taint.Unexpected != "" {
+		t.Errorf("taint: %+v", r.Taint)
+	}
+}
+
 func TestProveFailures(t *testing.T) {
 	t.Parallel()
 	t.Run("warning", func(t *testing.T) {
@@ -221,6 +260,22 @@ func TestProveFailures(t *testing.T) {
 		t.Parallel()
 		r := prove(t, "lp_cmdline", func(c *Config) { c.Machine.ExtraCommandLine = "module.sig_enforce=1" })
 		wantVerdict(t, r, Failed, CodeLoad)
+	})
+	t.Run("taint", func(t *testing.T) {
+		t.Parallel()
+		r := prove(t, "lp_cmdline", func(c *Config) {
+			c.Functions = cmdline
+			c.Check = "grep -q 'live patched' /proc/cmdline || exit 1; echo 128 > /proc/sys/kernel/tainted"
+		})
+		wantVerdict(t, r, Failed, CodeTaint)
+	})
+	t.Run("not restored", func(t *testing.T) {
+		t.Parallel()
+		r := prove(t, "lp_cmdline", func(c *Config) {
+			c.Functions = cmdline
+			c.Check = "grep -q 'live patched' /proc/cmdline && touch /tmp/seen; test -e /tmp/seen"
+		})
+		wantVerdict(t, r, Failed, CodeNotRestored)
 	})
 	t.Run("wrong build id", func(t *testing.T) {
 		t.Parallel()

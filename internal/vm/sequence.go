@@ -118,9 +118,7 @@ func (p *proof) baseline(ctx context.Context) error {
 			return &OpError{Text: fmt.Sprintf("the module %s, without the livepatch, loads once but not again: %s", t.Name, outcome)}
 		}
 	}
-	flags, err := p.taint(ctx)
-	p.report.Taint.Before = taintNames(flags)
-	return err
+	return nil
 }
 
 // unloadModules unloads what can be unloaded, dependants first.
@@ -146,8 +144,15 @@ func (p *proof) unloadModules(ctx context.Context) error {
 // enable loads the livepatch and waits until all threads run the new code.
 func (p *proof) enable(ctx context.Context, phase string) error {
 	return p.step(ctx, phase, func() error {
-		p.touched = true
 		name := p.report.Livepatch
+		if !p.touched { // modules and the check may have tainted the kernel by now
+			flags, err := p.taint(ctx)
+			if err != nil {
+				return err
+			}
+			p.report.Taint.Before = taintNames(flags | p.taintBits(p.report.Taint.Before))
+		}
+		p.touched = true
 		err := p.guest.Load(ctx, name, "")
 		var op *OpError
 		if errors.As(err, &op) {

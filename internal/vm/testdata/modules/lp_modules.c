@@ -34,7 +34,14 @@ static struct klp_object objs[] = {
 };
 static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objs };
 
-static int __init lp_init(void) { return klp_enable_patch(&patch); }
+static int __init lp_init(void)
+{
+#ifdef PINNED
+	__module_get(THIS_MODULE);
+#endif
+	return klp_enable_patch(&patch);
+}
+
 static void __exit lp_exit(void) { }
 module_init(lp_init);
 module_exit(lp_exit);
