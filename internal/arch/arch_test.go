@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
 	"io"
 	"os"
 	"os/exec"
@@ -167,6 +168,70 @@ func TestEveryPackageHasItsRowAndEveryRowItsPackage(t *testing.T) {
 			t.Errorf("docs/architecture.md has a row for %s, which is no package", name)
 		}
 	}
+}
+
+var namedInDocs = regexp.MustCompile("`([a-z]+)\\.([A-Z][A-Za-z]*)(?:\\.([A-Z][A-Za-z]*))?`")
+
+// TestNamesInTheArchitectureExist: whatever docs/architecture.md names as
+// `package.Name` or `package.Type.Method` is there.
+func TestNamesInTheArchitectureExist(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(root(t), "docs/architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs := map[string]string{"agent": "internal/vm/agent"}
+	for _, name := range rooms(t) {
+		dirs[filepath.Base(name)] = "internal/" + name
+	}
+	found := 0
+	for _, m := range namedInDocs.FindAllStringSubmatch(string(data), -1) {
+		found++
+		dir, ok := dirs[m[1]]
+		if !ok {
+			t.Errorf("docs/architecture.md names %s: there is no package %s", m[0], m[1])
+			continue
+		}
+		want := m[2]
+		if m[3] != "" {
+			want += "." + m[3]
+		}
+		if !slices.Contains(declared(parseDir(t, dir)), want) {
+			t.Errorf("docs/architecture.md names %s, which %s does not declare", m[0], dir)
+		}
+	}
+	if found < 10 {
+		t.Errorf("docs/architecture.md names only %d functions: look at this test", found)
+	}
+}
+
+// declared are the types, functions and methods (Type.Method) of a package.
+func declared(files []*ast.File) []string {
+	var names []string
+	for _, f := range files {
+		for _, decl := range f.Decls {
+			switch decl := decl.(type) {
+			case *ast.FuncDecl:
+				name := decl.Name.Name
+				if decl.Recv != nil {
+					recv := decl.Recv.List[0].Type
+					if star, ok := recv.(*ast.StarExpr); ok {
+						recv = star.X
+					}
+					if id, ok := recv.(*ast.Ident); ok {
+						name = id.Name + "." + name
+					}
+				}
+				names = append(names, name)
+			case *ast.GenDecl:
+				for _, spec := range decl.Specs {
+					if spec, ok := spec.(*ast.TypeSpec); ok {
+						names = append(names, spec.Name.Name)
+					}
+				}
+			}
+		}
+	}
+	return names
 }
 
 func TestEveryPackageHasADocGo(t *testing.T) {
