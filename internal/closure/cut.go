@@ -87,6 +87,9 @@ func (k *cutter) declare() {
 		if it.Kind == delta.Func {
 			s.Align = max(s.Align, 16)
 		}
+		if it.Size == 0 { // an address is all there is to it, and it must be its own
+			s.Size = 1
+		}
 		f.Sections = append(f.Sections, s)
 		sym := &object.Symbol{Name: it.Name, Bind: byte(elf.STB_LOCAL), Kind: byte(elf.STT_OBJECT), Section: s, Size: it.Size}
 		if it.Kind.IsCode() {
@@ -111,6 +114,8 @@ func sectionName(it *delta.Item) string {
 			return ".text.unlikely." + it.Parent.Name
 		}
 		return ".text." + it.Name
+	case delta.AltAux:
+		return it.Section.Name
 	case delta.DebugSite:
 		return special.DynDebug
 	case delta.Const, delta.Rodata:
@@ -129,7 +134,8 @@ func (k *cutter) item(it *delta.Item) error {
 	sym := k.piece.Symbols[it]
 	s := sym.Section
 	if it.Section.Data != nil {
-		s.Data = append([]byte{}, it.Data()...)
+		s.Data = make([]byte, s.Size)
+		copy(s.Data, it.Data())
 	}
 	for i := range it.Refs {
 		if err := k.reference(s, it, &it.Refs[i], it.Refs[i].Offset); err != nil {

@@ -171,7 +171,7 @@ func (c *Closure) own(it, t *delta.Item, r *delta.Ref) bool {
 // internal reports whether a reference to t stays inside the patch.
 func (c *Closure) internal(t *delta.Item, r *delta.Ref) bool {
 	switch t.Kind {
-	case delta.Const, delta.DebugSite:
+	case delta.Const, delta.AltAux, delta.DebugSite:
 		return true
 	case delta.Func:
 		if c.replaced[family(t)] {

@@ -136,7 +136,7 @@ func (r *Result) added(a *Item) {
 		if r.Ambiguous[a] == "" {
 			r.NewData = append(r.NewData, a)
 		}
-	case Const, OnceFlag, DebugSite, Export:
+	case Const, AltAux, OnceFlag, DebugSite, Export:
 	default:
 		r.problem(a, fmt.Sprintf("%s is new", a.Kind))
 	}
@@ -148,7 +148,7 @@ func (r *Result) removed(b *Item) {
 		if b.Parent == nil {
 			r.Removed = append(r.Removed, b)
 		}
-	case Const, OnceFlag, DebugSite, Export, State, Rodata:
+	case Const, AltAux, OnceFlag, DebugSite, Export, State, Rodata:
 	default:
 		r.problem(b, fmt.Sprintf("%s is gone", b.Kind))
 	}
@@ -195,7 +195,7 @@ func (r *Result) looseState(c *correlation) {
 		changed[ch.Before] = true
 	}
 	for _, b := range r.Before.Items {
-		if b.Kind != State || !c.loose[b] {
+		if !mustKnow(b) || !c.loose[b] {
 			continue
 		}
 		for _, u := range b.Users {
@@ -265,6 +265,10 @@ func (c *correlation) sameTarget(b, a *Target) bool {
 	case b.Item != nil && a.Item != nil:
 		if b.Item.Kind == Const && a.Item.Kind == Const {
 			return b.Item.Size == a.Item.Size && bytes.Equal(b.Item.Data(), a.Item.Data()) && (b.Item.Data() == nil) == (a.Item.Data() == nil)
+		}
+		if b.Item.Kind == AltAux && a.Item.Kind == AltAux {
+			_, what := c.difference(b.Item, a.Item) // its own references lead back to functions only
+			return what == ""
 		}
 		return c.toAfter[b.Item] == a.Item
 	case b.Content != nil && a.Content != nil:

@@ -41,7 +41,7 @@ func correlate(before, after *Unit) *correlation {
 	groups := map[string]*group{}
 	var order []string
 	add := func(it *Item, isAfter bool) {
-		if it.Kind == Const || !numberedLocal(it) || it.Kind.IsCode() {
+		if it.Kind.byContent() || !numberedLocal(it) || it.Kind.IsCode() {
 			return
 		}
 		stem, _ := Stem(it.Name)
@@ -59,7 +59,7 @@ func correlate(before, after *Unit) *correlation {
 		}
 	}
 	for _, b := range before.Items {
-		if b.Kind == Const {
+		if b.Kind.byContent() {
 			continue
 		}
 		if numberedLocal(b) && !b.Kind.IsCode() {
@@ -82,7 +82,7 @@ func correlate(before, after *Unit) *correlation {
 // sameName finds the item with one of b's names, or at the place of nameless b.
 func (u *Unit) sameName(b *Item) *Item {
 	for _, s := range b.Symbols {
-		if a := u.byName[s.Name]; a != nil && a.Kind != Const && a.Kind.IsCode() == b.Kind.IsCode() {
+		if a := u.byName[s.Name]; a != nil && !a.Kind.byContent() && a.Kind.IsCode() == b.Kind.IsCode() {
 			return a
 		}
 	}
@@ -107,13 +107,21 @@ func (c *correlation) pairGroup(g *group) {
 	if len(restB) == 0 || len(restA) == 0 {
 		return
 	}
-	switch restA[0].Kind {
-	case OnceFlag, DebugSite, Rodata: // never shared with running code: each user brings its own
+	if !mustKnow(restA[0]) {
 		return
 	}
 	for _, a := range restA {
 		c.ambiguous[a] = fmt.Sprintf("%d variables of that name before the fix and %d after it, in functions that changed", len(g.before), len(g.after))
 	}
+}
+
+// mustKnow reports whether taking a numbered item for another of its name
+// could do harm. A flag or a limit of how often a message is printed does none:
+// once flags (but ___done of DO_ONCE, linux/once.h), debug sites, and _rs, the state of a *_ratelimited message
+// (linux/printk.h, linux/dev_printk.h). Read-only data is told by content.
+func mustKnow(it *Item) bool {
+	stem, _ := Stem(it.Name)
+	return it.Kind == State && stem != "_rs" || it.Kind == OnceFlag && stem == "___done"
 }
 
 func (c *correlation) pairBySignature(before, after []*Item, sig func(*Item) string) (restB, restA []*Item) {
@@ -132,7 +140,7 @@ func (c *correlation) pairBySignature(before, after []*Item, sig func(*Item) str
 	}
 	for _, g := range buckets {
 		n := min(len(g.before), len(g.after))
-		if len(g.before) != len(g.after) && g.before[0].Kind == State {
+		if len(g.before) != len(g.after) && mustKnow(g.before[0]) {
 			n = 0
 		}
 		for i := range n {

@@ -35,19 +35,27 @@ const (
 	ExitCode
 	// Export is an entry of the exported symbols.
 	Export
+	// AltAux is the out-of-line part of a static_cpu_has test (.altinstr_aux,
+	// asm/cpufeature.h). It belongs to the function that jumps to it, is known
+	// by its content, and is never run once alternatives are in place.
+	AltAux
 	// Registration is any other data found by its section, such as module
 	// parameters, trace events, system call metadata.
 	Registration
 )
 
 var kindNames = [...]string{"function", "constant", "read-only data", "state", "once flag", "dynamic debug site",
-	"per-CPU variable", "init code", "init data", "exit code", "export", "registration data"}
+	"per-CPU variable", "init code", "init data", "exit code", "export", "alternative code", "registration data"}
 
 // String is the kind in words.
 func (k Kind) String() string { return kindNames[k] }
 
 // IsCode reports whether items of the kind hold instructions.
-func (k Kind) IsCode() bool { return k == Func || k == InitCode || k == ExitCode }
+func (k Kind) IsCode() bool { return k == Func || k == InitCode || k == ExitCode || k == AltAux }
+
+// byContent reports whether items of the kind have no identity of their own:
+// equal content is all that makes two of them the same.
+func (k Kind) byContent() bool { return k == Const || k == AltAux }
 
 // Item is one function or data object of a unit.
 type Item struct {

@@ -28,6 +28,8 @@ func kindOf(it *Item) Kind {
 			return InitCode
 		case has(".exit.text", ".memexit.text"):
 			return ExitCode
+		case name == altAux:
+			return AltAux
 		}
 		return Func
 	case has(".init", ".con_initcall", ".security_initcall", ".exit.", ".meminit", ".initcall", ".x86_cpu_dev.init"):

@@ -71,7 +71,11 @@ func (u *Unit) cut() error {
 		if s.Flags&uint64(elf.SHF_GROUP) != 0 {
 			return fmt.Errorf("section %s is part of a section group, which kmend does not support", s.Name)
 		}
-		items, err := cutSection(s, bySection[s])
+		symbols := bySection[s]
+		if s.Name == altAux && s.IsExec() {
+			symbols = append(symbols, altAuxLabels(u.File, s)...)
+		}
+		items, err := cutSection(s, symbols)
 		if err != nil {
 			return fmt.Errorf("section %s: %w", s.Name, err)
 		}
@@ -194,4 +198,29 @@ func (u *Unit) exports() {
 		}
 	}
 	sort.Strings(u.Exports)
+}
+
+const altAux = ".altinstr_aux"
+
+// altAuxLabels makes a symbol for each place of .altinstr_aux that code jumps
+// to: each is the start of one test, which has no symbol of its own.
+func altAuxLabels(f *object.File, aux *object.Section) []*object.Symbol {
+	seen := map[uint64]bool{}
+	var out []*object.Symbol
+	for _, s := range f.Sections {
+		if !s.IsExec() {
+			continue
+		}
+		for _, r := range s.Relocs {
+			if r.Sym == nil || r.Sym.Section != aux || !object.PCRelative(r.Type) {
+				continue
+			}
+			at := r.Sym.Value + uint64(r.Addend+4) // a jump: the field ends the instruction
+			if at < aux.Size && !seen[at] {
+				seen[at] = true
+				out = append(out, &object.Symbol{Name: fmt.Sprintf("%s+%#x", aux.Name, at), Section: aux, Value: at})
+			}
+		}
+	}
+	return out
 }

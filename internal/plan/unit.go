@@ -291,6 +291,8 @@ func (w *work) partReason(it *delta.Item) string {
 		return "cold part of " + it.Parent.Name
 	}
 	switch it.Kind {
+	case delta.AltAux:
+		return "part of the new code's alternatives"
 	case delta.Const:
 		return "constant of the new code"
 	case delta.DebugSite:
