@@ -24,9 +24,18 @@
 // A reference that cannot be checked is a mismatch. Differences that the two
 // ways of compiling are known to cause are normalised by named rules (see
 // Rule), and every use of a rule is counted in the result. Nothing else is
-// tolerated. Special sections (.altinstructions, __bug_table, __ex_table,
-// __jump_table and the like) are not compared: they hang off the instructions
-// by address and the kernel's own were discarded or rewritten in part.
+// tolerated. Where several running functions have the name, being equal is not
+// enough: something else of the translation unit has to tie the right one to it
+// (a reference, a common static, its place in emission order), or the answer is
+// "ambiguous".
+//
+// Special sections are not compared. They hang off the instructions by address,
+// so comparing them would mean to find, for every matched function, the entries
+// of the image's .altinstructions, .parainstructions, .smp_locks, __bug_table,
+// __ex_table, __jump_table, .static_call_sites, .retpoline_sites, .return_sites
+// and .orc_unwind that point into it, and to map them through the walk's table
+// of instruction starts; the image sorts some of these tables when it is linked.
+// What they say follows from the same source lines as the instructions do.
 //
 // By the way the proof yields what cannot be had otherwise: the address of
 // every static object and function that matched code refers to.

@@ -52,6 +52,9 @@ const (
 	RuleOrder Rule = "emission-order"
 )
 
+// Rules lists all rules in a fixed order.
+var Rules = []Rule{RuleBranchWidth, RuleNopLength, RuleResolved, RuleOverriddenWeak, RuleOutline, RuleBTFIDs, RuleOrder}
+
 // Symbol is a symbol of what runs.
 type Symbol struct {
 	Name string
