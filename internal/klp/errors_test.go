@@ -54,7 +54,9 @@ func TestRefusals(t *testing.T) {
 		{"replacement nowhere", klp.CodeSpec, "in no payload", func(s *klp.Spec, v, m *unit) { s.Objects[0].Funcs[0].New = nil }},
 		{"replacement elsewhere", klp.CodeSpec, "payload of ext4", func(s *klp.Spec, v, m *unit) { s.Objects[0].Funcs[0].New = on(m, "three") }},
 		{"replacement is data", klp.CodeSpec, "no function", func(s *klp.Spec, v, m *unit) { s.Objects[0].Funcs[0].New = on(v, "counter") }},
-		{"payload of a stranger", klp.CodeSpec, "no function is replaced", func(s *klp.Spec, v, m *unit) { s.Payloads = append(s.Payloads, klp.Payload{Object: "xfs", File: &object.File{}}) }},
+		{"payload of a stranger", klp.CodeSpec, "no function is replaced", func(s *klp.Spec, v, m *unit) {
+			s.Payloads = append(s.Payloads, klp.Payload{Object: "xfs", File: &object.File{}})
+		}},
 		{"shared section", klp.CodeSharedSection, "shares", func(s *klp.Spec, v, m *unit) { on(v, "one").Value = 8 }},
 		{"init code", klp.CodeSection, "stay apart", func(s *klp.Spec, v, m *unit) { v.code(".init.text", "i", 3) }},
 		{"noinstr code", klp.CodeSection, "stay apart", func(s *klp.Spec, v, m *unit) { v.code(".noinstr.text", "i", 3) }},
