@@ -32,7 +32,7 @@ type Job struct {
 
 // Result is what a compile made.
 type Result struct {
-	Object   []byte   // ELF relocatable, after objtool, one section per function and variable; has a .BTF section
+	Object   []byte   // ELF relocatable, after objtool, one section per function and variable; its .BTF is blanked
 	Types    []byte   // contents of .BTF (GCC -gbtf), for package types
 	Clones   []byte   // -fdump-ipa-clones, paths relative to the source root
 	Deps     []string // source files read, relative to the source root, sorted
@@ -116,7 +116,7 @@ func (t *Tree) Compile(ctx context.Context, j Job) (*Result, error) {
 	if err := j.Command.check(); err != nil {
 		return nil, err
 	}
-	key, err := t.compileKey(ctx, "compile 1", j)
+	key, err := t.compileKey(ctx, "compile 2", j)
 	if err != nil {
 		return nil, err
 	}
@@ -327,7 +327,7 @@ func (b *bench) collect(r *Result) error {
 	if r.Object, err = os.ReadFile(b.object); err != nil {
 		return fmt.Errorf("compile %s: %w", b.job.Command.Source, err)
 	}
-	if r.Types, err = section(r.Object, ".BTF"); err != nil {
+	if r.Types, err = takeBTF(r.Object); err != nil {
 		return fmt.Errorf("compile %s: read the object: %w", b.job.Command.Source, err)
 	}
 	seen := map[string]bool{}
@@ -341,8 +341,10 @@ func (b *bench) collect(r *Result) error {
 	return nil
 }
 
-// section returns the contents of a section of an object, nil if there is none.
-func section(obj []byte, name string) (data []byte, err error) {
+// takeBTF copies the contents of .BTF and blanks them in the object: GCC 12 puts
+// variables there in the order of a hash of addresses, which differs from run to
+// run. No code depends on them.
+func takeBTF(obj []byte) (data []byte, err error) {
 	defer func() { // debug/elf is not hardened
 		if p := recover(); p != nil {
 			data, err = nil, fmt.Errorf("damaged ELF file: %v", p)
@@ -352,11 +354,17 @@ func section(obj []byte, name string) (data []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := f.Section(name)
-	if s == nil {
-		return nil, nil
+	s := f.Section(".BTF")
+	if s == nil || s.Type != elf.SHT_PROGBITS || s.Flags&elf.SHF_COMPRESSED != 0 {
+		return nil, errors.New("the compiler wrote no .BTF section")
 	}
-	return s.Data()
+	if s.Offset+s.FileSize < s.Offset || s.Offset+s.FileSize > uint64(len(obj)) {
+		return nil, errors.New("the .BTF section lies outside the file")
+	}
+	in := obj[s.Offset : s.Offset+s.FileSize]
+	data = bytes.Clone(in)
+	clear(in)
+	return data, nil
 }
 
 // warnings cuts diagnostics into one entry per warning: the lines that say where
