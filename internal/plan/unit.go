@@ -142,7 +142,7 @@ func (w *work) mismatch(it *delta.Item, m *runpre.FuncMatch) Refusal {
 
 func ruleNames(rules map[runpre.Rule]int) []string {
 	out := []string{}
-	for _, r := range []runpre.Rule{runpre.RuleBranchWidth, runpre.RuleNopLength, runpre.RuleResolved} {
+	for _, r := range runpre.Rules {
 		if n := rules[r]; n > 0 {
 			out = append(out, fmt.Sprintf("%s ×%d", r, n))
 		}
