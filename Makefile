@@ -3,6 +3,7 @@
 
 GO := scripts/go
 export CGO_ENABLED := 0
+revision := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 .PHONY: demo test build setup lint bench survey fuzz
 
@@ -14,7 +15,7 @@ test: build ## every test, those in virtual machines included
 
 build: setup ## bin/kmend
 	@[ -x bin/kmend ] || echo "building bin/kmend"
-	@$(GO) build -trimpath -o bin/kmend ./cmd/kmend
+	@$(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.revision=$(revision)' -o bin/kmend ./cmd/kmend
 
 setup: ## install what is missing
 	@scripts/setup

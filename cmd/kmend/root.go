@@ -21,6 +21,9 @@ import (
 // version is the release in the making; CHANGELOG.md has what is in it.
 const version = "0.1.0-dev"
 
+// revision is the commit it was built from; the Makefile sets it.
+var revision string
+
 // app is what every command is given: where to print and how. It is complete
 // when a command's RunE is called.
 type app struct {
@@ -223,12 +226,8 @@ func usageHint(root *cobra.Command, args []string) string {
 
 func versionText() string {
 	text := version
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-				text += " " + s.Value[:12]
-			}
-		}
+	if revision != "" {
+		text += " " + revision
 	}
 	return fmt.Sprintf("%s (%s, %s/%s)", text, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
