@@ -92,7 +92,10 @@ func (k *cutter) declare() {
 		}
 		f.Sections = append(f.Sections, s)
 		sym := &object.Symbol{Name: it.Name, Bind: byte(elf.STB_LOCAL), Kind: byte(elf.STT_OBJECT), Section: s, Size: it.Size}
-		if it.Kind.IsCode() {
+		switch {
+		case it.Kind == delta.AltAux: // no function: nothing ever returns into it
+			sym.Kind = byte(elf.STT_NOTYPE)
+		case it.Kind.IsCode():
 			sym.Kind = byte(elf.STT_FUNC)
 		}
 		f.Symbols = append(f.Symbols, sym)

@@ -172,7 +172,7 @@ func compareUnit(p *Plan, u *compiled) ([]*work, error) {
 	if result.Empty() {
 		return nil, nil
 	}
-	if err := compareTypes(p, u); err != nil {
+	if err := compareTypes(p, u, result); err != nil {
 		return nil, err
 	}
 	compareVersions(p, u)
