@@ -61,6 +61,7 @@ func TestRefusals(t *testing.T) {
 		{"init code", klp.CodeSection, "stay apart", func(s *klp.Spec, v, m *unit) { v.code(".init.text", "i", 3) }},
 		{"noinstr code", klp.CodeSection, "stay apart", func(s *klp.Spec, v, m *unit) { v.code(".noinstr.text", "i", 3) }},
 		{"per-CPU data", klp.CodeSection, "per-CPU", func(s *klp.Spec, v, m *unit) { v.section(".data..percpu", aw, 8, make([]byte, 8)) }},
+		{"per-CPU data of a kind", klp.CodeSection, "per-CPU", func(s *klp.Spec, v, m *unit) { v.section(".data..percpu..shared_aligned", aw, 8, make([]byte, 8)) }},
 		{"unknown data", klp.CodeSection, "does not know", func(s *klp.Spec, v, m *unit) { v.section("__tracepoints", aw, 8, make([]byte, 8)) }},
 		{"unknown constants", klp.CodeSection, "does not know", func(s *klp.Spec, v, m *unit) { v.section("__param", a, 8, make([]byte, 8)) }},
 		{"debug data", klp.CodeSection, "never loaded", func(s *klp.Spec, v, m *unit) { v.section(".debug_info", 0, 1, make([]byte, 8)) }},
@@ -147,6 +148,25 @@ func TestEarlyReferenceUnderAnAlternative(t *testing.T) {
 	x := f.Section("__jump_table").Extra
 	if len(x) != 1 || x[0].Name != ".klp.rela.vmlinux.__jump_table" || len(x[0].Relocs) != 1 {
 		t.Errorf("jump table relocations of the livepatch core: %+v", x)
+	}
+}
+
+// TestEmptyData: a structure without members, as lock classes are without
+// lockdep, takes no room and can be referred to.
+func TestEmptyData(t *testing.T) {
+	u := newUnit()
+	f := u.code(".text.f", "f", 9)
+	key := u.section(".bss.__key.1", aw, 1, nil)
+	key.Type = uint32(elf.SHT_NOBITS)
+	u.symbol("__key.1", elf.STT_OBJECT, key, 0)
+	u.reloc(f.Section, 3, elf.R_X86_64_32S, u.anchor(key), 0)
+	_, _, m := mustWrite(t, klp.Spec{Name: "livepatch_empty", Objects: []klp.Object{{Name: "vmlinux", Funcs: []klp.Func{{OldName: "f", New: f}}}},
+		Payloads: []klp.Payload{{Object: "vmlinux", File: u.f, Refs: u.refs}}})
+	if s := m.Section(".bss"); s == nil || s.Size != 0 {
+		t.Errorf(".bss: %+v", s)
+	}
+	if r := m.Section(".text").Relocs; len(r) != 1 || r[0].Sym.Section == nil || r[0].Sym.Section.Name != ".bss" {
+		t.Errorf("relocations: %+v", r)
 	}
 }
 

@@ -127,7 +127,7 @@ func plainPlace(s *object.Section, refuse func(why, advice string) error) (strin
 		}
 		return false
 	}
-	if strings.Contains(name, "percpu") {
+	if under(secData+"..percpu", secBss+"..percpu") {
 		return "", refuse("it defines per-CPU data, of which the kernel would get a second copy", "reference the kernel's own")
 	}
 	switch {

@@ -64,9 +64,10 @@ func (b *builder) build() error {
 // by name.
 func (b *builder) file() *object.File {
 	f := &object.File{}
+	used := b.used()
 	for _, r := range b.rows {
 		s := b.sections[r.name]
-		if s.Size == 0 {
+		if !used[s] {
 			continue
 		}
 		f.Sections = append(f.Sections, s)
@@ -78,7 +79,7 @@ func (b *builder) file() *object.File {
 		sort.Slice(s.Extra, func(i, j int) bool { return s.Extra[i].Name < s.Extra[j].Name })
 	}
 	for _, s := range b.locals {
-		if s.Section.Size > 0 { // a symbol at the end of an empty section says nothing
+		if used[s.Section] {
 			f.Symbols = append(f.Symbols, s)
 		}
 	}
@@ -88,6 +89,24 @@ func (b *builder) file() *object.File {
 		}
 	}
 	return f
+}
+
+// used are the sections that hold something or that a relocation refers to: an
+// empty structure (such as struct lock_class_key without lockdep) has an
+// address all the same.
+func (b *builder) used() map[*object.Section]bool {
+	used := map[*object.Section]bool{}
+	for _, s := range b.sections {
+		if s.Size > 0 {
+			used[s] = true
+		}
+		for _, r := range s.Relocs {
+			if r.Sym.Section != nil {
+				used[r.Sym.Section] = true
+			}
+		}
+	}
+	return used
 }
 
 // serialise writes the file twice: the build id is the SHA-1 of the module with

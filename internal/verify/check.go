@@ -40,12 +40,20 @@ func Check(k *kernel.Kernel, data []byte) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verify livepatch module %s: %w", m.Name, err)
 	}
-	c := &checker{k: k, im: im, facts: facts, m: m, r: &Report{Module: m}, mods: map[string]*moduleSymbols{}}
+	return (&checker{k: k, im: im, facts: facts}).check(m), nil
+}
+
+// check fills a report on one module.
+func (c *checker) check(m *Module) *Report {
+	c.m, c.r = m, &Report{Module: m}
+	if c.mods == nil {
+		c.mods = map[string]*moduleSymbols{}
+	}
 	c.modinfo()
 	c.sections()
 	c.symbols()
 	c.thisModule()
-	if err := m.decode(facts); err != nil {
+	if err := m.decode(c.facts); err != nil {
 		c.r.object(CodeLivepatch, "", "build it for this kernel", "%v", err)
 	} else {
 		c.objects()
@@ -56,7 +64,7 @@ func Check(k *kernel.Kernel, data []byte) (*Report, error) {
 	c.special()
 	c.orc()
 	c.coverage()
-	return c.r, nil
+	return c.r
 }
 
 func (c *checker) modinfo() {
@@ -106,7 +114,7 @@ func (c *checker) sections() {
 			if s.size > 0 {
 				c.r.warn(CodeSections, s.name, "", "the livepatch exports symbols: modules that use them keep it from going away")
 			}
-		case strings.Contains(s.name, "percpu") && s.size > 0:
+		case strings.HasPrefix(s.name, ".data..percpu") && s.size > 0:
 			c.r.warn(CodeSections, s.name, "", "it defines per-CPU data of its own")
 		}
 	}
