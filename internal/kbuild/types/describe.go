@@ -5,28 +5,43 @@ package types
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
 )
 
-// maxDepth bounds nesting by value and of pointers; C of the kernel stays far
-// below it.
-const maxDepth = 64
+// maxDepth bounds nesting by value and of pointers, maxWork the text written for
+// one side: BTF from a damaged file can describe types that contain themselves,
+// or that double with each level. The largest kernel files need some MB.
+const (
+	maxDepth = 64
+	maxWork  = 32 << 20
+)
 
 // describer puts types into words that are equal exactly when code compiled for
 // one works with the other: sizes, offsets, encodings. Names of typedefs and
 // integer types do not count, names of structures, unions and enums behind
 // pointers do, and what they contain does not: they are compared on their own.
 type describer struct {
-	memo map[btf.Type]string // layouts of named types
+	memo map[btf.Type]string // layouts
+	work int                 // bytes written so far
+}
+
+// spend guards each step: depth levels deep, n bytes of text.
+func (d *describer) spend(depth, n int) error {
+	d.work += n + 16
+	if depth > maxDepth || d.work > maxWork {
+		return errors.New("compare types: BTF is damaged, a type has no end")
+	}
+	return nil
 }
 
 // layout describes a structure, union or enum itself.
 func (d *describer) layout(t btf.Type, depth int) (string, error) {
-	if depth > maxDepth {
-		return "", fmt.Errorf("compare types: nested more than %d deep", maxDepth)
+	if err := d.spend(depth, 0); err != nil {
+		return "", err
 	}
 	if s, ok := d.memo[t]; ok {
 		return s, nil
@@ -53,7 +68,7 @@ func (d *describer) layout(t btf.Type, depth int) (string, error) {
 	}
 	b.WriteString("}")
 	d.memo[t] = b.String()
-	return b.String(), nil
+	return b.String(), d.spend(depth, b.Len())
 }
 
 // enumValue takes only the bits that the enum's size has: GCC 12 writes values of
@@ -75,6 +90,9 @@ func (d *describer) members(b *strings.Builder, ms []btf.Member, depth int) erro
 		if m.BitfieldSize > 0 {
 			fmt.Fprintf(b, ":%d", m.BitfieldSize)
 		}
+		if err := d.spend(depth, len(desc)); err != nil {
+			return err
+		}
 		fmt.Fprintf(b, " %s %s\n", m.Name, strings.ReplaceAll(desc, "\n", "\n\t"))
 	}
 	return nil
@@ -83,8 +101,8 @@ func (d *describer) members(b *strings.Builder, ms []btf.Member, depth int) erro
 // use describes a type where it is used by value: a named one by its name and a
 // hash of its layout, an anonymous one in full.
 func (d *describer) use(t btf.Type, depth int) (string, error) {
-	if depth > maxDepth {
-		return "", fmt.Errorf("compare types: nested more than %d deep", maxDepth)
+	if err := d.spend(depth, 0); err != nil {
+		return "", err
 	}
 	switch t := t.(type) {
 	case *btf.Struct, *btf.Union, *btf.Enum:
@@ -130,8 +148,8 @@ func (d *describer) use(t btf.Type, depth int) (string, error) {
 // behind describes what a pointer leads to: a named type by its name only, since
 // its layout is not part of the pointer.
 func (d *describer) behind(t btf.Type, depth int) (string, error) {
-	if depth > maxDepth {
-		return "", fmt.Errorf("compare types: nested more than %d deep", maxDepth)
+	if err := d.spend(depth, 0); err != nil {
+		return "", err
 	}
 	switch t := t.(type) {
 	case *btf.Struct, *btf.Union, *btf.Enum:
@@ -168,6 +186,9 @@ func (d *describer) proto(t *btf.FuncProto, depth int) (string, error) {
 	for _, p := range t.Params {
 		s, err := d.use(p.Type, depth+1)
 		if err != nil {
+			return "", err
+		}
+		if err := d.spend(depth, len(s)); err != nil {
 			return "", err
 		}
 		ps = append(ps, s)
