@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,20 +62,30 @@ func FactsOf(k *kernel.Kernel) (*Facts, error) {
 	return f, nil
 }
 
-// takenNames lists the loadable modules and the built-in ones.
+// takenNames lists the loadable modules and the built-in ones. A built-in one
+// is known from modules.builtin, or from modules.builtin.modinfo if it is no
+// tristate but has parameters and so a directory in /sys/module.
 func takenNames(k *kernel.Kernel) (map[string]bool, error) {
 	taken := map[string]bool{}
 	for _, m := range k.Modules() {
 		taken[m.Name] = true
 	}
-	path := filepath.Join(k.ModulesDir, "modules.builtin")
-	data, err := os.ReadFile(path)
+	data, err := os.ReadFile(filepath.Join(k.ModulesDir, "modules.builtin"))
 	if err != nil {
 		return nil, fmt.Errorf("read the names of built-in modules: %w", err)
 	}
 	for line := range bytes.Lines(data) {
 		name := strings.TrimSuffix(filepath.Base(strings.TrimSpace(string(line))), ".ko")
 		taken[strings.ReplaceAll(name, "-", "_")] = true
+	}
+	data, err = os.ReadFile(filepath.Join(k.ModulesDir, "modules.builtin.modinfo"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // kernels before 5.2 have none
+		return nil, fmt.Errorf("read the names of built-in modules: %w", err)
+	}
+	for tag := range bytes.SplitSeq(data, []byte{0}) {
+		if name, _, ok := strings.Cut(string(tag), "."); ok {
+			taken[name] = true
+		}
 	}
 	return taken, nil
 }
