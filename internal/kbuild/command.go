@@ -5,6 +5,7 @@ package kbuild
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -25,6 +26,7 @@ type Command struct {
 	Gcc       []string `json:"gcc"`                 // the compile, run in the O= directory
 	Objtool   []string `json:"objtool,omitempty"`   // run after it on the object; nil: not for this object
 	Generated []string `json:"generated,omitempty"` // files in the O= directory that kbuild made for it
+	Makefiles []stamp  `json:"makefiles"`           // what the command was made from, in the source tree
 }
 
 // NotBuiltError says that the kernel's configuration does not compile a file on
@@ -49,7 +51,7 @@ func (e *NotBuiltError) Error() string {
 // record is one object as trace.mk wrote it down.
 type record struct {
 	target, source, cmd               string
-	prereqs                           []string
+	prereqs, makefiles                []string
 	builtin, lib, module, single, del bool
 	multi                             []string
 }
@@ -92,6 +94,8 @@ func parseTrace(data string) (recs []record, lists []string, err error) {
 			cur.source = strings.TrimSpace(val)
 		case "prereqs":
 			cur.prereqs = strings.Fields(val)
+		case "makefiles":
+			cur.makefiles = strings.Fields(val)
 		case "builtin":
 			cur.builtin = has
 		case "lib":
@@ -163,7 +167,33 @@ func (t *Tree) command(r record) (*Command, error) {
 			c.Generated = append(c.Generated, p)
 		}
 	}
+	if c.Makefiles, err = t.makefileStamps(r.makefiles, src); err != nil {
+		return nil, fmt.Errorf("find the compile command of %s: %w", src, err)
+	}
 	return c, c.check()
+}
+
+// makefileStamps notes the state of the makefiles of the last make, and of those
+// in the directories above, whose subdir-ccflags-y reach down.
+func (t *Tree) makefileStamps(files []string, source string) ([]stamp, error) {
+	for dir := path.Dir(source); ; dir = path.Dir(dir) {
+		for _, n := range []string{"Kbuild", "Makefile"} {
+			p := filepath.Join(t.cfg.SourceDir, dir, n)
+			if _, err := os.Stat(p); err == nil {
+				files = append(files, p)
+			}
+		}
+		if dir == "." {
+			break
+		}
+	}
+	for i, f := range files {
+		if !filepath.IsAbs(f) {
+			files[i] = filepath.Join(t.cfg.ObjDir, f)
+		}
+	}
+	slices.Sort(files)
+	return stampFiles(slices.Compact(files))
 }
 
 // check finds the parts of the command that Compile replaces.

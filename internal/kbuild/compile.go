@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -222,9 +223,16 @@ func (b *bench) argv(more ...string) ([]string, error) {
 			i++
 			continue
 		}
+		if strings.HasPrefix(a, "-D") {
+			out = append(out, a) // text of the program, not a path of ours
+			continue
+		}
 		r, err := b.farm.rewrite(a)
 		if err != nil {
 			return nil, err
+		}
+		if r != a && strings.HasPrefix(a, "-f") { // -fmacro-prefix-map: both names of the source
+			out = append(out, a)
 		}
 		out = append(out, r)
 	}
@@ -277,6 +285,10 @@ func (b *bench) gcc(ctx context.Context, r *Result) error {
 	}
 }
 
+// notTheSource finds failures in GCC's output that say nothing about the source:
+// a compiler that was killed or broke, a full or unwritable disk.
+var notTheSource = regexp.MustCompile(`signal terminated program|internal compiler error|No space left on device|[Rr]ead-only file system|Permission denied|cannot execute|out of memory|virtual memory exhausted`)
+
 // gccFailed tells a refused source from a compiler that did not work.
 func (b *bench) gccFailed(ctx context.Context, out *run.Output, err error) error {
 	var re *run.Error
@@ -284,6 +296,9 @@ func (b *bench) gccFailed(ctx context.Context, out *run.Output, err error) error
 		return fmt.Errorf("compile %s: %w", b.job.Command.Source, err)
 	}
 	log := b.plain(out.Stderr)
+	if notTheSource.Match(log) {
+		return fmt.Errorf("compile %s: %w", b.job.Command.Source, err)
+	}
 	if bytes.Contains(log, []byte("unrecognized debug output level")) || bytes.Contains(log, []byte("unrecognized command-line option")) {
 		return fmt.Errorf("compile %s: %w; GCC 12 or later is needed", b.job.Command.Source, err)
 	}

@@ -146,3 +146,20 @@ func TestOverlayPaths(t *testing.T) {
 		}
 	}
 }
+
+// A -D holds text of the program: it must arrive as kbuild gives it.
+func TestDefinesAreNotRewritten(t *testing.T) {
+	tr := smallTree(t, map[string]string{"a/x.c": "const char *d = DIR, *f = __FILE__;\n#include INC\n", "c/v.h": "const char *h = __FILE__;\n"})
+	dir := tr.cfg.SourceDir
+	r := compiled(t, tr, tr.smallCommand("a/x.c", `-DDIR="`+dir+`/a"`, `-DINC="`+dir+`/c/v.h"`), nil)
+	for _, want := range []string{dir + "/a\x00", "\x00c/v.h\x00", "\x00a/x.c\x00"} {
+		if !bytes.Contains(r.Object, []byte(want)) {
+			t.Errorf("no %q", want)
+		}
+	}
+	// A replaced file that is only reached past the overlay is an error.
+	_, err := tr.Compile(context.Background(), Job{Command: tr.smallCommand("a/x.c", `-DDIR="x"`, `-DINC="`+dir+`/c/v.h"`), Overlay: map[string][]byte{"c/v.h": nil}})
+	if err == nil || !strings.Contains(err.Error(), "past the overlay") {
+		t.Error(err)
+	}
+}

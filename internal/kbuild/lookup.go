@@ -263,7 +263,7 @@ func (t *Tree) stateID(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the kernel's configuration: %w", err)
 	}
-	h := run.NewHasher("kbuild commands 1")
+	h := run.NewHasher("kbuild commands 2")
 	h.AddString(t.cfg.SourceDir, t.cfg.ObjDir, cc)
 	h.AddString(t.cfg.MakeVars...)
 	h.Add(conf)
@@ -278,15 +278,15 @@ func (t *Tree) commandFile(id, source string) string {
 	return filepath.Join(t.cfg.StateDir, "commands-"+id, string(h.Key())[:32]+".json")
 }
 
-// remembered returns the stored command of a source if it still holds: the files
-// that were generated for it must be there.
+// remembered returns the stored command of a source if it still holds: the
+// makefiles must be the same and the files generated for it must be there.
 func (t *Tree) remembered(id, source string) *Command {
 	data, err := os.ReadFile(t.commandFile(id, source))
 	if err != nil {
 		return nil
 	}
 	c := &Command{}
-	if json.Unmarshal(data, c) != nil || c.Source != source || len(c.Gcc) == 0 || c.check() != nil {
+	if json.Unmarshal(data, c) != nil || c.Source != source || len(c.Gcc) == 0 || c.check() != nil || !fresh(c.Makefiles) {
 		return nil
 	}
 	for _, g := range c.Generated {

@@ -101,7 +101,7 @@ func FuzzParseDeps(f *testing.F) {
 }
 
 func FuzzParseTrace(f *testing.F) {
-	f.Add("target a.o\nsource a.c\nprereqs a.c FORCE\nbuiltin a.o\nlib \nmodule \nsingle \nmulti \ndelayed \ncmd gcc -c -o a.o a.c\nend\nlist a.o b.o\n")
+	f.Add("target a.o\nsource a.c\nprereqs a.c FORCE\nbuiltin a.o\nlib \nmodule \nsingle \nmulti \nmakefiles /s/Makefile\ndelayed \ncmd gcc -c -o a.o a.c\nend\nlist a.o b.o\n")
 	tr := &Tree{cfg: Config{SourceDir: "/s", ObjDir: "/o", StateDir: "/t"}}
 	f.Fuzz(func(t *testing.T, s string) {
 		recs, _, err := parseTrace(s)
@@ -130,5 +130,18 @@ func TestParseCRC(t *testing.T) {
 	}
 	if _, err := parseCRC("error: x\n"); err == nil {
 		t.Error("no error")
+	}
+}
+
+func TestFailureThatIsNotTheSource(t *testing.T) {
+	for log, want := range map[string]bool{
+		"gcc: fatal error: Killed signal terminated program cc1\n":                     true,
+		"/tmp/ccX.s: Assembler messages:\nfatal error: x.o: No space left on device\n": true,
+		"fs/x.c:3:1: error: unknown type name 'foo'\n":                                 false,
+		"fs/x.c:3:1: fatal error: y.h: No such file or directory\n":                    false,
+	} {
+		if notTheSource.MatchString(log) != want {
+			t.Errorf("%q", log)
+		}
 	}
 }

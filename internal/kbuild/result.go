@@ -44,7 +44,7 @@ func (t *Tree) compileKey(ctx context.Context, domain string, j Job) (run.Key, e
 	return h.Key(), nil
 }
 
-// stamp is one file that a compile read.
+// stamp is the state of one file that a result was made from.
 type stamp struct {
 	Path string `json:"p"` // absolute
 	Size int64  `json:"s"`
@@ -60,7 +60,7 @@ type meta struct {
 
 // stamps records the files outside the overlay that were read.
 func (b *bench) stamps() ([]stamp, error) {
-	var out []stamp
+	var files []string
 	seen := map[string]bool{}
 	for _, d := range b.deps {
 		if !filepath.IsAbs(d) {
@@ -79,11 +79,19 @@ func (b *bench) stamps() ([]stamp, error) {
 			continue
 		}
 		seen[real] = true
-		st, err := os.Stat(real)
+		files = append(files, real)
+	}
+	return stampFiles(files)
+}
+
+func stampFiles(files []string) ([]stamp, error) {
+	out := make([]stamp, len(files))
+	for i, f := range files {
+		st, err := os.Stat(f)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, stamp{real, st.Size(), st.ModTime().UnixNano()})
+		out[i] = stamp{f, st.Size(), st.ModTime().UnixNano()}
 	}
 	return out, nil
 }

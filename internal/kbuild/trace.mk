@@ -23,6 +23,7 @@ lib $(filter $@,$(lib-y))
 module $(filter $@,$(real-obj-m))
 single $(filter $@,$(filter-out $(multi-obj-m),$(obj-m)))
 multi $(kmend_multi)
+makefiles $(filter $(srctree)/%,$(MAKEFILE_LIST))
 delayed $(call kmend_line,$(delay-objtool))
 cmd $(call kmend_line,$(cmd_cc_o_c))
 end
