@@ -79,6 +79,7 @@ func specialSpec(t *testing.T, k *kernel.Kernel) klp.Spec {
 // TestSpecialSectionsLoad loads a function with entries in every special
 // section into the stock kernel and lets it run.
 func TestSpecialSectionsLoad(t *testing.T) {
+	t.Parallel()
 	k := kerneltest.Open(t)
 	path, f := writeFor(t, k, specialSpec(t, k))
 	for _, name := range []string{".altinstructions", ".altinstr_replacement", ".altinstr_aux", ".parainstructions", ".smp_locks", "__bug_table", "__ex_table", "__jump_table",
@@ -99,6 +100,7 @@ func TestSpecialSectionsLoad(t *testing.T) {
 // TestModuleObjectLoads patches a module, with references to its unexported
 // symbols that are applied when the module is there, before and after.
 func TestModuleObjectLoads(t *testing.T) {
+	t.Parallel()
 	k := kerneltest.Open(t)
 	spec := klptest.Spec(t, k, "livepatch_two",
 		klptest.Patch{Object: "vmlinux", Funcs: []string{"cmdline_proc_show"}, Source: klptest.Source{Path: "fs/proc/cmdline.c",
@@ -137,6 +139,7 @@ func TestModuleObjectLoads(t *testing.T) {
 }
 
 func TestPinnedModuleStays(t *testing.T) {
+	t.Parallel()
 	k := kerneltest.Open(t)
 	spec := specialSpec(t, k)
 	spec.Pin = true
@@ -149,6 +152,7 @@ func TestPinnedModuleStays(t *testing.T) {
 // stack by name. The kernel must see it all the same and wait, or the module
 // would be unloaded under it.
 func TestSleeperKeepsTheModule(t *testing.T) {
+	t.Parallel()
 	k := kerneltest.Open(t)
 	vmtest.NeedQEMU(t)
 	spec := klptest.Spec(t, k, "livepatch_sleeper", klptest.Patch{Object: "vmlinux", Funcs: []string{"cmdline_proc_show"},

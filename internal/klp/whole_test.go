@@ -45,6 +45,7 @@ func traceable(t *testing.T, k *kernel.Kernel, src klptest.Source) []string {
 // compiled here, and lets the kernel live with it: any reference gone astray
 // would show.
 func TestWholeFilesReplaced(t *testing.T) {
+	t.Parallel()
 	k := kerneltest.Open(t)
 	var patches []klptest.Patch
 	var functions []vm.FunctionID

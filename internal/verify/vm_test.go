@@ -19,6 +19,7 @@ import (
 // that verify says it refuses, and take in silence those that only verify
 // notices. Those that would crash it are left out.
 func TestKernelAgrees(t *testing.T) {
+	t.Parallel()
 	k := kerneltest.Open(t)
 	vmtest.NeedQEMU(t)
 	silent := map[string]bool{"klp-rela-flags/livepatch": true, "klp-rela-object": true, "object-vmlinux": true, "klp-symbol-plain": true, "vermagic": true, "kernel-build-id": true}
