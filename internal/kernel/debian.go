@@ -124,7 +124,7 @@ func (d *debian) findPackages(ctx context.Context) error {
 		return err
 	}
 	// The headers' dependencies name the other two.
-	m := regexp.MustCompile(`linux-headers-\S*-common\S*|linux-kbuild-(\d+\.\d+\S*)`).FindAllStringSubmatch(d.headers.Depends, -1)
+	m := regexp.MustCompile(`linux-headers-[^\s,]*-common[^\s,]*|linux-kbuild-(\d+\.\d+[^\s,]*)`).FindAllStringSubmatch(d.headers.Depends, -1)
 	series := ""
 	for _, x := range m {
 		p := &d.common

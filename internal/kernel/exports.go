@@ -156,12 +156,12 @@ func checkExports(im *Image, symvers map[string]Export) error {
 	}
 	for name, e := range have {
 		if s, ok := symvers[name]; !ok || s != e {
-			return fmt.Errorf("Module.symvers does not fit the image: %s is %+v in the image and %+v in the file", name, e, s)
+			return fmt.Errorf("check exports: Module.symvers does not fit the image: %s is %+v in the image and %+v in the file", name, e, s)
 		}
 	}
 	for name, e := range symvers {
 		if _, ok := have[name]; !ok && e.Object == "vmlinux" {
-			return fmt.Errorf("Module.symvers does not fit the image: the image does not export %s", name)
+			return fmt.Errorf("check exports: Module.symvers does not fit the image: the image does not export %s", name)
 		}
 	}
 	return nil

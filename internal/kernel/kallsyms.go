@@ -12,7 +12,7 @@ import (
 // .rodata, each label aligned to 8 bytes on a 64-bit kernel:
 //
 //	5.10 to 6.3:  offsets  relative_base  num_syms  names  markers  [seqs_of_names]  token_table  token_index
-//	6.4 to 6.6:   num_syms  names  markers  token_table  token_index  offsets  relative_base  seqs_of_names
+//	6.4 to 6.12:  num_syms  names  markers  token_table  token_index  offsets  relative_base  seqs_of_names
 //
 // seqs_of_names came with 6.2 and was backported to the stable 6.1 series.
 // No label survives in a stripped image, so the tables are found by their
@@ -148,7 +148,7 @@ func tablesAround(seg []byte, tokenTable, tokenIndex int, steps *int) (*kallsyms
 		t.n, t.names, t.seqs = n, names, seqs
 		return t, t.findOffsets(seg, p, tokenIndex)
 	}
-	return nil, errors.New("the token tables are there, but no name table ends at them: this layout is not known (5.10 to 6.6 are)")
+	return nil, errors.New("the token tables are there, but no name table ends at them: this layout is not known (5.10 to 6.12 are)")
 }
 
 // tile checks that names, markers and perhaps seqs_of_names fill the space

@@ -96,6 +96,10 @@ func (d *debian) prepare(ctx context.Context, a *adder, k *Kernel) error {
 		return err
 	}
 	k.MakeVars = []string{"ARCH=x86", "CC=" + k.Compiler, "KERNELRELEASE=" + k.Release}
+	if parseConfig(config)["CONFIG_RUSTC_VERSION"] == "0" {
+		// Built where there was no rustc: one that is here must not be seen.
+		k.MakeVars = append(k.MakeVars, "RUSTC=false")
+	}
 	if err := a.make(ctx, k, "olddefconfig"); err != nil {
 		return err
 	}
