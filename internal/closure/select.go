@@ -4,6 +4,7 @@ package closure
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"kmend/internal/delta"
@@ -142,7 +143,10 @@ func (c *Closure) followRef(it *delta.Item, r *delta.Ref, use Use, add func(*del
 	}
 	if c.internal(t, r) {
 		if use.Section == "" && c.addressTaken(it, r, t) {
-			c.Pins = append(c.Pins, fmt.Sprintf("%s takes the address of new %s %s", it.Name, t.Kind, t.Name))
+			pin := fmt.Sprintf("%s takes the address of new %s %s", it.Name, t.Kind, t.Name)
+			if !slices.Contains(c.Pins, pin) {
+				c.Pins = append(c.Pins, pin)
+			}
 		}
 		add(t)
 		return

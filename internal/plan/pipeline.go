@@ -77,6 +77,16 @@ func (p *Plan) warn(code, text string) {
 	p.Warnings = append(p.Warnings, Warning{Code: code, Text: text})
 }
 
+// warnOnce is warn for what may come up in several units.
+func (p *Plan) warnOnce(code, text string) {
+	for _, w := range p.Warnings {
+		if w.Code == code && w.Text == text {
+			return
+		}
+	}
+	p.warn(code, text)
+}
+
 // stage runs one step, timed and reported.
 func (q *Request) stage(p *Plan, name string, step func() error) error {
 	if q.Progress != nil {
@@ -291,6 +301,13 @@ func resolveUnit(p *Plan, q *Request, w *work, works []*work, modules *moduleCac
 			ref := f.Reference
 			ref.Uses = len(n.Uses)
 			w.unit.References = append(w.unit.References, ref)
+		}
+	}
+	if w.object != Vmlinux {
+		for _, f := range w.found {
+			if f.How == ByKlp && f.Object != Vmlinux {
+				p.warnOnce("module-reload", fmt.Sprintf("once unloaded, module %s cannot be loaded again while the patch stays loaded (Linux 6.1 does not clear relocations it has applied): unload the patch first", w.object))
+			}
 		}
 	}
 	for _, d := range w.unit.Dropped {
