@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kmend/internal/kbuild"
 	"kmend/internal/kernel"
 	"kmend/internal/ui"
 )
@@ -79,6 +80,11 @@ func (a *app) kernelAdd(ctx context.Context, spec string, opt kernel.AddOptions)
 	if err != nil {
 		return err
 	}
+	if k.Fresh {
+		if err := a.learnCommands(ctx, k); err != nil {
+			return err
+		}
+	}
 	a.Progress.Done()
 	if a.JSON {
 		return a.PrintJSON(kernelAnswer{Version: 1, Kernel: describeKernel(k), Added: &k.Fresh})
@@ -93,6 +99,20 @@ func (a *app) kernelAdd(ctx context.Context, spec string, opt kernel.AddOptions)
 	}
 	fmt.Fprintf(a.Out, "added kernel %s: %d symbols, %d modules, in %s (%s)\n",
 		a.Style.Bold(k.Name), k.Symbols, k.ModuleN, ui.Duration(time.Since(start)), strings.Join(steps, ", "))
+	return nil
+}
+
+// learnCommands asks kbuild once how it compiles, so that the first build of a
+// patch does not have to wait for it. init/main.c is part of every kernel.
+func (a *app) learnCommands(ctx context.Context, k *kernel.Kernel) error {
+	a.Progress.Update("learn how kbuild compiles", 0, 0)
+	tree, err := kbuild.Open(k)
+	if err == nil {
+		_, err = tree.Commands(ctx, []string{"init/main.c"})
+	}
+	if err != nil {
+		return fmt.Errorf("kernel %s was added, but kbuild does not say how to compile for it: %w", k.Name, err)
+	}
 	return nil
 }
 
