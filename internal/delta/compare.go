@@ -5,6 +5,7 @@ package delta
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"kmend/internal/object"
 	"kmend/internal/special"
@@ -187,23 +188,66 @@ func (r *Result) compareExports() {
 	}
 }
 
-// looseState marks state as ambiguous that was paired by mere order and is
-// used by a function that changed: the order may have changed with it.
+// looseState marks the state as ambiguous that was paired by likeness where
+// another pairing is possible too: the fix may have moved a variable and put a
+// new one of its name into its place. What proves a pair is a function that
+// uses the variable and did not change.
 func (r *Result) looseState(c *correlation) {
 	changed := map[*Item]bool{}
 	for _, ch := range r.Changed {
 		changed[ch.Before] = true
 	}
-	for _, b := range r.Before.Items {
-		if !mustKnow(b) || !c.loose[b] {
+	for _, g := range c.groups {
+		before, after := c.unwitnessed(g, changed)
+		if len(before) == 0 || len(after) == 0 || len(before) == 1 && len(after) == 1 || !mustKnow(before[0]) {
 			continue
 		}
-		for _, u := range b.Users {
-			if changed[u] || u.Parent != nil && changed[u.Parent] {
-				c.ambiguous[c.toAfter[b]] = fmt.Sprintf("several variables of that name are used by %s, which changed", u.Name)
+		for _, a := range after {
+			b := c.toBefore[a]
+			if c.ambiguous[a] != "" || len(before) == len(after) && b != nil && apart(b, a, before, after) {
+				continue
 			}
+			c.ambiguous[a] = fmt.Sprintf("of the variables of that name, %d before the fix and %d after it are used by no function that is as it was", len(before), len(after))
 		}
 	}
+	r.NewData = slices.DeleteFunc(r.NewData, func(it *Item) bool { return c.ambiguous[it] != "" })
+}
+
+// unwitnessed returns the items of a group whose pair no unchanged function
+// proves. Such a function refers to both at the same places.
+func (c *correlation) unwitnessed(g *group, changed map[*Item]bool) (before, after []*Item) {
+	proved := map[*Item]bool{}
+	for _, b := range g.before {
+		for _, u := range b.Users {
+			if u.Kind == Func && c.toAfter[u] != nil && !changed[u] && (u.Parent == nil || c.toAfter[u.Parent] != nil && !changed[u.Parent]) {
+				proved[b] = c.toAfter[b] != nil
+			}
+		}
+		if !proved[b] {
+			before = append(before, b)
+		}
+	}
+	for _, a := range g.after {
+		if b := c.toBefore[a]; b == nil || !proved[b] {
+			after = append(after, a)
+		}
+	}
+	return before, after
+}
+
+// apart reports whether a pair shares no source function with any other item.
+func apart(b, a *Item, before, after []*Item) bool {
+	for _, x := range before {
+		if x != b && (shareUser(x, a) || shareUser(x, b)) {
+			return false
+		}
+	}
+	for _, x := range after {
+		if x != a && (shareUser(x, a) || shareUser(b, x)) {
+			return false
+		}
+	}
+	return len(a.Users) > 0 && len(b.Users) > 0
 }
 
 // difference compares two paired items; what is empty when they are the same.

@@ -149,6 +149,25 @@ func TestCompareStaticLocals(t *testing.T) {
 			"int f(int x) { return ext(x); }" + counter("g", "n += x;"), "ambiguous n, changed f, changed g"},
 		{"two of one name in one function", "int f(int x) { { static int n; n += x; x += n; } { static int n; n -= x; x += n; } return x; }",
 			"int f(int x) { { static int n; n += x; x += n; } { static int n; n -= 2 * x; x += n; } return x; }", "ambiguous n, ambiguous n, changed f"},
+		{"a second one appears", counter("f", "n += x;"), "int f(int x) { static int n; n += x; if (x > 7) { static int n; n -= x; return n; } return x; }",
+			"ambiguous n, ambiguous n, changed f"},
+		{ // both parts of f use the old one before and the new one after
+			"a new one is used like the old one was",
+			"int f(int x) { static int n; if (__builtin_expect(ext(x), 0)) { ext(n); cold(); n |= x; } return n; }",
+			"int f(int x) { static int n; n += x; if (ext(x)) { static int n; if (__builtin_expect(ext(n), 0)) { ext(n); cold(); n |= x; } return n; } return n; }",
+			"ambiguous n, ambiguous n, changed f",
+		},
+		{
+			"moved into a new function, and another in its place", counter("f", "n += x; n += ext(n);"),
+			"static noinline int g(int x) { static int n; n += x; n += ext(n); return n + x; }\n" + counter("f", "n += x - g(x);"),
+			"ambiguous n, ambiguous n, changed f, new g",
+		},
+		{ // e shows which one of the two f uses
+			"a function that did not change proves it",
+			"static inline int *n(void) { static int n; return &n; } int e(void) { return ++*n(); } int f(int x) { *n() += x; return x; }",
+			"static inline int *n(void) { static int n; return &n; } int e(void) { return ++*n(); } int f(int x) { static int n_; { static int n; n += x; n_ += n; } *n() += 2 * x; return x + n_; }",
+			"changed f, data n, data n_",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := Compare(compile(t, prelude+tc.before), compile(t, prelude+tc.after))

@@ -15,8 +15,7 @@ type correlation struct {
 	before, after *Unit
 	toAfter       map[*Item]*Item
 	toBefore      map[*Item]*Item
-	// loose pairs were made by order among items nothing else tells apart.
-	loose map[*Item]bool // by before item
+	groups        []*group // of numbered items, in order of appearance
 	// ambiguous items after the fix may be a variable from before or a new one.
 	ambiguous map[*Item]string
 }
@@ -36,7 +35,7 @@ func correlate(before, after *Unit) *correlation {
 	c := &correlation{
 		before: before, after: after,
 		toAfter: map[*Item]*Item{}, toBefore: map[*Item]*Item{},
-		loose: map[*Item]bool{}, ambiguous: map[*Item]string{},
+		ambiguous: map[*Item]string{},
 	}
 	groups := map[string]*group{}
 	var order []string
@@ -74,6 +73,7 @@ func correlate(before, after *Unit) *correlation {
 		add(a, true)
 	}
 	for _, key := range order {
+		c.groups = append(c.groups, groups[key])
 		c.pairGroup(groups[key])
 	}
 	return c
@@ -145,7 +145,6 @@ func (c *correlation) pairBySignature(before, after []*Item, sig func(*Item) str
 		}
 		for i := range n {
 			c.pair(g.before[i], g.after[i])
-			c.loose[g.before[i]] = len(g.before) > 1
 		}
 	}
 	return c.unpaired(before, after)
