@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 
 	"kmend/internal/delta"
 	"kmend/internal/kbuild/types"
@@ -19,7 +20,7 @@ func compareTypes(p *Plan, u *compiled, result *delta.Result) error {
 	}
 	refuse := func(code string, c types.Change, why, advice string) {
 		p.refuse(Refusal{Code: code, File: u.file.Path, Symbol: c.Kind + " " + c.Name, Why: why + ": " + c.Detail, Advice: advice,
-			Detail: "before: " + c.Before + "\nafter:  " + c.After})
+			Detail: changedLines(c.Before, c.After)})
 	}
 	for _, c := range changes.Types {
 		refuse(CodeLayoutChanged, c, "its layout changes, and memory of the running kernel has the old one", "keep the type, and hold new data elsewhere (shadow variables)")
@@ -35,4 +36,23 @@ func compareTypes(p *Plan, u *compiled, result *delta.Result) error {
 		}
 	}
 	return nil
+}
+
+// changedLines is what of two descriptions is not in the other, as in a diff.
+func changedLines(before, after string) string {
+	var out []string
+	only := func(mark, a, b string) {
+		in := map[string]int{}
+		for _, l := range strings.Split(b, "\n") {
+			in[l]++
+		}
+		for _, l := range strings.Split(a, "\n") {
+			if in[l]--; in[l] < 0 {
+				out = append(out, mark+l)
+			}
+		}
+	}
+	only("-", before, after)
+	only("+", after, before)
+	return strings.Join(out, "\n")
 }
