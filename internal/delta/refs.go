@@ -181,6 +181,12 @@ func (u *Unit) resolve(ref *Ref, value int64) error {
 	}
 	off := int64(sym.Value) + value
 	if isPool(sym.Section) {
+		// The assembler keeps the symbol of a pool entry if the reference has an
+		// offset to it (gas, adjust_reloc_syms), as in the end of a loop over a
+		// string: what lies at the offset may be another entry.
+		if !sym.IsSection() {
+			off, ref.Add = int64(sym.Value), value
+		}
 		c, err := contentAt(sym.Section, off)
 		if err != nil {
 			return err
