@@ -81,6 +81,9 @@ func findCommands(ctx context.Context, p *Plan, q *Request, tree *kbuild.Tree, f
 				units = append(units, &compiled{file: f, command: c})
 			}
 		}
+			if err := includedElsewhere(ctx, p, tree, f.Path); err != nil {
+				return err
+			}
 		return nil
 	})
 	return units, err
