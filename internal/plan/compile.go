@@ -71,19 +71,23 @@ func findCommands(ctx context.Context, p *Plan, q *Request, tree *kbuild.Tree, f
 			commands, err := tree.Commands(ctx, []string{f.Path})
 			var not *kbuild.NotBuiltError
 			if errors.As(err, &not) {
-				p.refuse(Refusal{Code: CodeNotBuilt, File: f.Path, Why: not.Error(), Advice: "leave the file out if this kernel has no code of it"})
+				advice := "leave the file out if this kernel has no code of it"
+				if len(not.IncludedBy) > 0 {
+					advice = "kmend patches files that are compiled on their own; reboot into a fixed kernel"
+				}
+				p.refuse(Refusal{Code: CodeNotBuilt, File: f.Path, Why: not.Error(), Advice: advice})
 				continue
 			}
 			if err != nil {
+				return err
+			}
+			if err := includedElsewhere(ctx, p, tree, f.Path); err != nil {
 				return err
 			}
 			for _, c := range commands {
 				units = append(units, &compiled{file: f, command: c})
 			}
 		}
-			if err := includedElsewhere(ctx, p, tree, f.Path); err != nil {
-				return err
-			}
 		return nil
 	})
 	return units, err
@@ -217,7 +221,7 @@ func compareVersions(p *Plan, u *compiled) {
 	for _, n := range names {
 		if crc, ok := u.afterCRC[n]; ok && crc != u.beforeCRC[n] {
 			p.refuse(Refusal{Code: CodeCRCChanged, File: u.file.Path, Symbol: n,
-				Why:    fmt.Sprintf("the version of the exported symbol changes from %#08x to %#08x: a type it uses changed", u.beforeCRC[n], crc),
+				Why:    fmt.Sprintf("the version of the exported symbol changes from %#08x to %#08x: a type it uses changed, or a new #include makes one known", u.beforeCRC[n], crc),
 				Advice: "keep the types of exported functions as they are"})
 		}
 	}
