@@ -88,6 +88,9 @@ func Add(ctx context.Context, spec string, opt AddOptions) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t, ok := p.(*tree); ok {
+		spec = "tree:" + t.obj // absolute: it is kept
+	}
 	return add(ctx, p, kind, spec, opt)
 }
 
