@@ -4,7 +4,6 @@ package closure
 
 import (
 	"fmt"
-	"slices"
 	"sort"
 
 	"kmend/internal/delta"
@@ -51,8 +50,9 @@ type Closure struct {
 	Included []*delta.Item  // all code and data to copy, by place in the object
 	Needs    []*Need        // by name
 	Refusals []Refusal
-	// Pins says, for each new function or variable whose address becomes a
-	// value, where: the kernel may keep it, so the module must stay loaded.
+	// Pins says, for each new function, variable or constant whose address
+	// becomes a value, where: the kernel may keep it, so the module must stay
+	// loaded.
 	Pins []string
 
 	included map[*delta.Item]bool
@@ -119,6 +119,9 @@ func (c *Closure) followRef(it *delta.Item, r *delta.Ref, use Use, add func(*del
 	t := r.Target.Item
 	switch {
 	case r.Target.Content != nil:
+		if use.Section == "" && r.Target.Content.Strings {
+			c.pinConstant(it, r)
+		}
 		return
 	case t == nil:
 		n := c.extNeed[r.Target.Extern]
@@ -138,15 +141,17 @@ func (c *Closure) followRef(it *delta.Item, r *delta.Ref, use Use, add func(*del
 		return
 	}
 	if c.replaced[family(t)] && !r.Branch && r.Add != 0 {
-		c.refuse("unsupported-code", it.Name, fmt.Sprintf("it uses an address inside %s, which is replaced", t.Name), "this is assembler code; patch another function")
+		c.refuse("unsupported-code", it.Name, fmt.Sprintf("it uses an address inside %s, which is replaced", t.Name),
+			"write the fix without the address of a label, or patch another function")
 		return
 	}
 	if c.internal(t, r) {
-		if use.Section == "" && c.addressTaken(it, r, t) {
-			pin := fmt.Sprintf("%s takes the address of new %s %s", it.Name, t.Kind, t.Name)
-			if !slices.Contains(c.Pins, pin) {
-				c.Pins = append(c.Pins, pin)
-			}
+		switch {
+		case use.Section != "":
+		case c.addressTaken(it, r, t):
+			c.pin("%s takes the address of new %s %s", it.Name, t.Kind, t.Name)
+		case t.Kind == delta.Const || t.Kind == delta.Rodata:
+			c.pinConstant(it, r)
 		}
 		add(t)
 		return

@@ -5,6 +5,7 @@ package delta
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 
 	"kmend/internal/object"
@@ -100,6 +101,9 @@ func (r *Result) compareItem(c *correlation, a *Item) {
 		r.added(a)
 		return
 	}
+	if a.Section.Name == exportStrings {
+		return // compareExports knows what they say
+	}
 	if a.Parent != nil && c.toBefore[a.Parent] != nil {
 		return // compared with its parent
 	}
@@ -167,23 +171,28 @@ func (r *Result) problem(it *Item, why string) {
 	case Export:
 		code = "export-changed"
 	}
-	r.Problems = append(r.Problems, Problem{Code: code, Name: it.Name, Why: why})
+	r.Problems = append(r.Problems, Problem{Code: code, Name: it.sourceName(), Why: why})
 }
 
+// exportStrings holds the names and namespaces of exports, strung together.
+const exportStrings = "__ksymtab_strings"
+
 func (r *Result) compareExports() {
-	was, is := map[string]bool{}, map[string]bool{}
-	for _, n := range r.Before.Exports {
-		was[n] = true
+	problem := func(name, why string) {
+		r.Problems = append(r.Problems, Problem{Code: "export-changed", Name: name, Why: why})
 	}
-	for _, n := range r.After.Exports {
-		is[n] = true
-		if !was[n] {
-			r.Problems = append(r.Problems, Problem{Code: "export-changed", Name: n, Why: "the symbol is newly exported"})
+	for _, n := range slices.Sorted(maps.Keys(r.After.Exports)) {
+		was, is := r.Before.Exports[n], r.After.Exports[n]
+		switch {
+		case was == "":
+			problem(n, "the symbol is newly exported")
+		case was != is:
+			problem(n, fmt.Sprintf("the symbol was exported %s and is %s", was, is))
 		}
 	}
-	for _, n := range r.Before.Exports {
-		if !is[n] {
-			r.Problems = append(r.Problems, Problem{Code: "export-changed", Name: n, Why: "the symbol is no longer exported"})
+	for _, n := range slices.Sorted(maps.Keys(r.Before.Exports)) {
+		if r.After.Exports[n] == "" {
+			problem(n, "the symbol is no longer exported")
 		}
 	}
 }

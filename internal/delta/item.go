@@ -74,6 +74,17 @@ type Item struct {
 	Users     []*Item // items with a reference here, each once
 }
 
+// sourceName is the name the programmer knows: init_module and cleanup_module
+// are aliases that linux/module.h makes.
+func (i *Item) sourceName() string {
+	for _, s := range i.Symbols {
+		if s.Name != "init_module" && s.Name != "cleanup_module" {
+			return s.Name
+		}
+	}
+	return i.Name
+}
+
 // IsGlobal reports whether other translation units can refer to the item.
 func (i *Item) IsGlobal() bool {
 	for _, s := range i.Symbols {
@@ -102,7 +113,7 @@ type Ref struct {
 	Type   uint32 // R_X86_64_*
 	Branch bool   // the field is the displacement of a direct call or jump
 	Target Target
-	Add    int64        // from the target's start; 0 for Content
+	Add    int64        // from the target's start
 	Tail   int64        // bytes from the field to the end of its instruction (PC-relative code), else 0
 	Short  bool         // made from a rel8 branch: nothing can be written there
 	Flags  int64        // low bits of a static call or jump label key
@@ -131,8 +142,8 @@ func (r *Ref) Addend() int64 { return r.Add - r.Tail + r.Flags }
 // Unit is an object cut into items.
 type Unit struct {
 	File      *object.File
-	Items     []*Item  // by section, then offset
-	Exports   []string // names with a __ksymtab entry, sorted
+	Items     []*Item           // by section, then offset
+	Exports   map[string]string // exported names, and to whom
 	bySection map[*object.Section][]*Item
 	bySymbol  map[*object.Symbol]*Item
 	byName    map[string]*Item

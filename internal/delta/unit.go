@@ -47,7 +47,7 @@ func kept(s *object.Section) bool {
 // isPool reports whether the linker may merge the section's pieces, so that
 // only their content tells them apart (gABI: SHF_MERGE).
 func isPool(s *object.Section) bool {
-	return s.Flags&uint64(elf.SHF_MERGE) != 0 && s.Name != "__ksymtab_strings"
+	return s.Flags&uint64(elf.SHF_MERGE) != 0 && s.Name != exportStrings
 }
 
 func (u *Unit) cut() error {
@@ -190,14 +190,29 @@ func (u *Unit) linkCold() {
 	}
 }
 
-// exports lists the names with a __ksymtab entry (include/linux/export.h).
+// exports lists what has a __ksymtab entry (include/linux/export.h): the
+// section says whether for everybody or for GPL modules, __kstrtabns_NAME in
+// which namespace.
 func (u *Unit) exports() {
+	u.Exports = map[string]string{}
 	for _, s := range u.File.Symbols {
-		if name, ok := strings.CutPrefix(s.Name, "__ksymtab_"); ok && s.Section != nil && strings.HasPrefix(s.Section.Name, "___ksymtab") {
-			u.Exports = append(u.Exports, name)
+		name, ok := strings.CutPrefix(s.Name, "__ksymtab_")
+		if !ok || s.Section == nil || !strings.HasPrefix(s.Section.Name, "___ksymtab") {
+			continue
 		}
+		terms := "for all modules"
+		if strings.HasPrefix(s.Section.Name, "___ksymtab_gpl") {
+			terms = "for GPL modules"
+		}
+		for _, ns := range u.File.Symbols {
+			if ns.Name == "__kstrtabns_"+name && ns.Section != nil {
+				if text, ok := ns.Section.CString(ns.Value); ok && text != "" {
+					terms += " in namespace " + text
+				}
+			}
+		}
+		u.Exports[name] = terms
 	}
-	sort.Strings(u.Exports)
 }
 
 const altAux = ".altinstr_aux"

@@ -182,7 +182,7 @@ func applyPatches(ctx context.Context, p *Plan, q *Request) ([]*patch.AppliedFil
 	var path *patch.PathError
 	switch {
 	case errors.As(err, &reject):
-		r := Refusal{Code: CodeNotApplied, File: reject.Path, Why: reject.Error(), Advice: "make the fix against the source of " + q.Kernel.Release + " " + q.Kernel.Version,
+		r := Refusal{Code: CodeNotApplied, File: reject.Path, Why: rejectReason(reject), Advice: "make the fix against the source of " + q.Kernel.Release + " " + q.Kernel.Version,
 			Detail: reject.Text + "\nThe source has there:\n" + reject.There}
 		if reject.AlreadyApplied {
 			r.Advice = "the source of this kernel has the fix already"
@@ -199,6 +199,17 @@ func applyPatches(ctx context.Context, p *Plan, q *Request) ([]*patch.AppliedFil
 		p.Patches[i].Strip = level
 	}
 	return fileGate(p, applied.Files), nil
+}
+
+// rejectReason is a rejected hunk in one line; its text is shown apart.
+func rejectReason(e *patch.RejectError) string {
+	switch {
+	case e.AlreadyApplied:
+		return e.Patch + " is there already"
+	case e.Places > 1:
+		return fmt.Sprintf("hunk %d of %s fits at %d places, but not at the line it names", e.Hunk, e.Patch, e.Places)
+	}
+	return fmt.Sprintf("hunk %d of %s does not fit", e.Hunk, e.Patch)
 }
 
 // analyse proves, closes and resolves the units that differ.

@@ -21,7 +21,6 @@ const (
 	CodeNotApplied       = "does-not-apply"
 	CodeNotBuilt         = "not-built"
 	CodeNotCompiled      = "does-not-compile"
-	CodeSharedUnit       = "shared-unit"
 	CodeUnsupportedCode  = "unsupported-code"
 	CodeLayoutChanged    = "layout-changed"
 	CodeInterfaceChanged = "interface-changed"

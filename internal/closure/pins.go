@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package closure
+
+import (
+	"fmt"
+	"slices"
+
+	"kmend/internal/delta"
+	"kmend/internal/insn"
+)
+
+// pinConstant notes a reference by which the kernel may come to keep the
+// address of a string or constant of the module: a name given to a device, an
+// extended error message. It would dangle once the module is unloaded. What is
+// only read on the spot, or given to a function that keeps nothing, does not.
+func (c *Closure) pinConstant(it *delta.Item, r *delta.Ref) {
+	switch {
+	case it.Kind == delta.DebugSite || it.Kind == delta.AltAux:
+		return // the module's own table, taken out of the kernel with it
+	case it.Kind.IsCode() && !escapes(it, r):
+		return
+	}
+	c.pin("%s holds or passes on the address of %s", it.Name, r)
+}
+
+func (c *Closure) pin(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(c.Pins, text) {
+		c.Pins = append(c.Pins, text)
+	}
+}
+
+// keepNothing are functions that use all pointers to constants they are given
+// before they return, and return none of them. kstrdup_const and kvasprintf_const
+// (mm/util.c, lib/kasprintf.c) keep pointers into the kernel's own rodata only.
+var keepNothing = map[string]bool{
+	"_printk": true, "_printk_deferred": true, "__warn_printk": true, "panic": true, "printk": true,
+	"_dev_emerg": true, "_dev_alert": true, "_dev_crit": true, "_dev_err": true, "_dev_warn": true, "_dev_notice": true, "_dev_info": true, "_dev_printk": true,
+	"dev_err_probe": true, "dev_set_name": true, "kobject_set_name": true,
+	"netdev_emerg": true, "netdev_alert": true, "netdev_crit": true, "netdev_err": true, "netdev_warn": true, "netdev_notice": true, "netdev_info": true, "netdev_printk": true,
+	"__dynamic_pr_debug": true, "__dynamic_dev_dbg": true, "__dynamic_netdev_dbg": true, "__dynamic_ibdev_dbg": true,
+	"seq_printf": true, "seq_puts": true, "seq_write": true, "sysfs_emit": true, "sysfs_emit_at": true,
+	"sprintf": true, "snprintf": true, "scnprintf": true, "kasprintf": true, "kstrdup": true, "kstrdup_const": true, "kmemdup": true,
+	"strcmp": true, "strncmp": true, "strcasecmp": true, "strncasecmp": true, "strlen": true, "strnlen": true, "memcmp": true, "sysfs_streq": true, "sscanf": true,
+	"strscpy": true, "strlcpy": true, "strlcat": true, "_copy_to_user": true, "__ubsan_handle_out_of_bounds": true,
+}
+
+// Register numbers of x86-64 that pass arguments in memory or are no argument.
+const (
+	noRegister = -1
+	regRSP     = 4
+)
+
+// isArgument reports whether the kernel's calling convention passes an
+// argument in the register (psABI 3.2.3): rdi, rsi, rdx, rcx, r8, r9. None of
+// them survives a call.
+func isArgument(reg int) bool {
+	switch reg {
+	case 7, 6, 2, 1, 8, 9:
+		return true
+	}
+	return false
+}
+
+// escapes reports whether code makes the referenced address a value that may
+// be kept: anything but a read of what is there, a comparison, or an argument
+// of a call that follows at once of a function that keeps nothing.
+func escapes(it *delta.Item, r *delta.Ref) bool {
+	if r.Inner || r.Branch {
+		return r.Inner
+	}
+	code := it.Data()
+	at, in, ok := instructionOf(code, r.Offset)
+	if !ok {
+		return true
+	}
+	reg, taken, ok := takesAddress(code[at:], in, int(r.Offset)-at)
+	if !taken {
+		return false
+	}
+	if !ok || reg != noRegister && !isArgument(reg) {
+		return true
+	}
+	for at += in.Len; at < len(code); at += in.Len {
+		var err error
+		if in, err = insn.Decode(code[at:]); err != nil {
+			return true
+		}
+		if in.Op == insn.Call || in.Op == insn.Jmp {
+			return !keepNothing[calleeAt(it, at, in)]
+		}
+		if in.Op != insn.Nop && (in.Op != insn.Other || mayUse(code[at:at+in.Len], in, reg)) {
+			return true
+		}
+	}
+	return true
+}
+
+// instructionOf finds the instruction with a field at off.
+func instructionOf(code []byte, off uint64) (at int, in insn.Inst, ok bool) {
+	for at < len(code) {
+		in, err := insn.Decode(code[at:])
+		if err != nil {
+			return 0, in, false
+		}
+		if off < uint64(at+in.Len) {
+			return at, in, true
+		}
+		at += in.Len
+	}
+	return 0, in, false
+}
+
+// calleeAt is the undefined symbol a direct branch goes to, or "".
+func calleeAt(it *delta.Item, at int, in insn.Inst) string {
+	for i := range it.Refs {
+		if r := &it.Refs[i]; r.Branch && r.Offset == uint64(at+in.RelOff) {
+			return r.Target.Extern
+		}
+	}
+	return ""
+}
+
+// takesAddress says what an instruction does with the address in its field at
+// off. taken is false if it only reads or compares. ok is true if it puts the
+// address into reg, or pushes it (noRegister), and nowhere else.
+func takesAddress(code []byte, in insn.Inst, off int) (reg int, taken, ok bool) {
+	rex, op := prefix(code, in), code[in.OpcodeOff]
+	m := modrm(code, in.OpcodeOff+1, rex)
+	switch in.FieldAt(off, 4) {
+	case insn.FieldDisp:
+		return m.reg, op == 0x8d, op == 0x8d // lea
+	case insn.FieldImm:
+		switch {
+		case op >= 0xb8 && op <= 0xbf: // mov $address, %reg
+			return int(op&7 | rex&1<<3), true, true
+		case op == 0xc7: // mov $address, %reg or memory
+			return m.rm, true, m.direct
+		case op == 0x68: // push $address
+			return noRegister, true, true
+		case op == 0x3d, op == 0x81 && m.reg&7 == 7: // cmp $address
+			return 0, false, false
+		}
+	}
+	return 0, true, false
+}
+
+// operands are the registers a ModRM byte names; rm and index are noRegister
+// where there is none.
+type operands struct {
+	reg, rm, index int
+	direct         bool // rm is a register operand, not the base of a memory operand
+}
+
+func prefix(code []byte, in insn.Inst) byte {
+	if in.OpcodeOff > 0 && code[in.OpcodeOff-1]&0xf0 == 0x40 {
+		return code[in.OpcodeOff-1]
+	}
+	return 0
+}
+
+// modrm decodes the byte at off (SDM volume 2, 2.1.3 and 2.2.1.2).
+func modrm(code []byte, off int, rex byte) operands {
+	if off >= len(code) {
+		return operands{noRegister, noRegister, noRegister, false}
+	}
+	b := code[off]
+	o := operands{reg: int(b>>3&7 | rex<<1&8), rm: int(b&7 | rex<<3&8), index: noRegister, direct: b>>6 == 3}
+	switch {
+	case o.direct:
+	case b&7 == 4 && off+1 < len(code):
+		sib := code[off+1]
+		o.rm = int(sib&7 | rex<<3&8)
+		if i := int(sib>>3&7 | rex<<2&8); i != regRSP {
+			o.index = i
+		}
+		if sib&7 == 5 && b>>6 == 0 {
+			o.rm = noRegister
+		}
+	case b&7 == 5 && b>>6 == 0:
+		o.rm = noRegister // relative to RIP
+	}
+	return o
+}
+
+// mayUse reports whether an instruction that is no branch may read or write a
+// register. What is not known may.
+func mayUse(code []byte, in insn.Inst, reg int) bool {
+	rex, op, at := prefix(code, in), code[in.OpcodeOff], in.OpcodeOff+1
+	named := func(m operands, group bool) bool {
+		return reg != noRegister && (!group && m.reg == reg || m.rm == reg || m.index == reg)
+	}
+	switch {
+	case op >= 0x50 && op <= 0x5f: // push, pop
+		return reg == noRegister || int(op&7|rex&1<<3) == reg
+	case op >= 0xb8 && op <= 0xbf: // mov $imm
+		return int(op&7|rex&1<<3) == reg
+	case op == 0x68 || op == 0x6a: // push $imm
+		return false
+	case op < 0x40 && op&7 < 4, op == 0x63, op == 0x69, op == 0x6b, op >= 0x84 && op <= 0x85, op >= 0x88 && op <= 0x8b, op == 0x8d:
+		return named(modrm(code, at, rex), false)
+	case op >= 0x80 && op <= 0x83, op == 0xc0, op == 0xc1, op == 0xd1, op == 0xc6, op == 0xc7:
+		return named(modrm(code, at, rex), true)
+	case op == 0x0f && at < len(code):
+		switch op2 := code[at]; {
+		case op2 >= 0xb6 && op2 <= 0xb7, op2 >= 0xbe && op2 <= 0xbf, op2 >= 0x40 && op2 <= 0x4f, op2 == 0xaf:
+			return named(modrm(code, at+1, rex), false)
+		}
+	}
+	return true
+}
