@@ -46,8 +46,9 @@ be installed. It takes about a minute and 2.1 GB.
 
 add tree:PATH takes a kernel that you built: PATH is its O= directory (or its
 source directory, if it was built there), with vmlinux or bzImage,
-Module.symvers, .config and the modules. It is used where it is, never written
-to.
+Module.symvers, .config and the modules. It is used where it is: the source is
+never written to; in the O= directory make is asked for compile commands, which
+refreshes its Makefile and what else it generates for itself.
 
 That the parts belong together is checked: compiler, configuration, source,
 generated headers, exports and modules against the image.
