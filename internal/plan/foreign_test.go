@@ -122,20 +122,3 @@ func TestRefusedKernels(t *testing.T) {
 		checkRefused(t, b, &refusalCase{code: plan.CodeKernelConfig, sym: name, words: words})
 	}
 }
-
-// Two functions of one name, the same to the byte, and nothing that runs tells
-// which is which: tables of pointers are all that refers to them.
-func TestAmbiguousSymbol(t *testing.T) {
-	k := kerneltest.Open(t)
-	for _, c := range []struct{ file, name, old, new string }{
-		{"fs/tracefs/inode.c", "default_read_file", "\treturn 0;\n}\n\nstatic ssize_t default_write_file", "\treturn count ? 1 : 0;\n}\n\nstatic ssize_t default_write_file"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := makePlan(t, k, kerneltest.Diff(t, k, sub(c.file, c.old, c.new)))
-			checkRefused(t, b, &refusalCase{
-				code: plan.CodeAmbiguousSymbol, at: c.file, sym: c.name,
-				words: []string{"more than one running function could be it"},
-			})
-		})
-	}
-}
