@@ -18,15 +18,34 @@ func (c *Closure) pinConstant(it *delta.Item, r *delta.Ref) {
 	switch {
 	case it.Kind == delta.DebugSite || it.Kind == delta.AltAux:
 		return // the module's own table, taken out of the kernel with it
+	case r.Target.Item != nil && r.Target.Item.Size == 0:
+		return // nothing is there (lock class keys of a kernel without lockdep)
 	case it.Kind.IsCode() && !escapes(it, r):
 		return
 	}
-	c.pin("%s holds or passes on the address of %s", it.Name, r)
+	if c.constants[it] == nil {
+		c.holders = append(c.holders, it)
+	}
+	if name := r.String(); !slices.Contains(c.constants[it], name) {
+		c.constants[it] = append(c.constants[it], name)
+	}
 }
 
 func (c *Closure) pin(format string, args ...any) {
 	if text := fmt.Sprintf(format, args...); !slices.Contains(c.Pins, text) {
 		c.Pins = append(c.Pins, text)
+	}
+}
+
+// pinHolders turns what pinConstant noted into words.
+func (c *Closure) pinHolders() {
+	for _, it := range c.holders {
+		switch names := c.constants[it]; len(names) {
+		case 1:
+			c.pin("%s holds or passes on the address of %s", it.Name, names[0])
+		default:
+			c.pin("%s holds or passes on the addresses of %d constants, such as %s", it.Name, len(names), names[0])
+		}
 	}
 }
 
@@ -42,6 +61,8 @@ var keepNothing = map[string]bool{
 	"seq_printf": true, "seq_puts": true, "seq_write": true, "sysfs_emit": true, "sysfs_emit_at": true,
 	"sprintf": true, "snprintf": true, "scnprintf": true, "kasprintf": true, "kstrdup": true, "kstrdup_const": true, "kmemdup": true,
 	"strcmp": true, "strncmp": true, "strcasecmp": true, "strncasecmp": true, "strlen": true, "strnlen": true, "memcmp": true, "sysfs_streq": true, "sscanf": true,
+	"bt_info": true, "bt_warn": true, "bt_err": true, "bt_err_ratelimited": true, "__drm_err": true, "__drm_dbg": true, "drm_dev_printk": true, "__drm_dev_dbg": true,
+	"audit_log_format": true, "__mlog_printk": true, "fortify_panic": true,
 	"strscpy": true, "strlcpy": true, "strlcat": true, "_copy_to_user": true, "__ubsan_handle_out_of_bounds": true,
 }
 

@@ -26,7 +26,7 @@ extern const struct ops *ops; `
 		{"comparison", `if (!strcmp(d->name, "eth")) return 1;`, ``},
 		{"table that is read", `static const int t[] = {1, 5, 4, 8, 9}; x = t[x];`, ``},
 		{"table that is kept", `static const int t[] = {1, 5, 4, 8, 9}; d->table = t;`, `f holds or passes on the address of t.0`},
-		{"table of names", `static const char *const t[] = {"a", "b"}; d->name = t[x];`, `t.0 holds or passes on the address of "a", t.0 holds or passes on the address of "b"`},
+		{"table of names", `static const char *const t[] = {"a", "b"}; d->name = t[x];`, `t.0 holds or passes on the addresses of 2 constants, such as "a"`},
 		{"operations", `static const struct ops o = { ext }; ops = &o;`, `f holds or passes on the address of o.0`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

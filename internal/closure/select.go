@@ -55,10 +55,12 @@ type Closure struct {
 	// loaded.
 	Pins []string
 
-	included map[*delta.Item]bool
-	replaced map[*delta.Item]bool // items after the fix
-	itemNeed map[*delta.Item]*Need
-	extNeed  map[string]*Need
+	included  map[*delta.Item]bool
+	replaced  map[*delta.Item]bool     // items after the fix
+	holders   []*delta.Item            // of addresses of constants, in order
+	constants map[*delta.Item][]string // which, by holder
+	itemNeed  map[*delta.Item]*Need
+	extNeed   map[string]*Need
 }
 
 // Has reports whether the item is copied into the patch.
@@ -70,7 +72,7 @@ func Select(r *delta.Result) *Closure {
 		Result:   r,
 		Replaced: r.Changed,
 		included: map[*delta.Item]bool{}, replaced: map[*delta.Item]bool{},
-		itemNeed: map[*delta.Item]*Need{}, extNeed: map[string]*Need{},
+		itemNeed: map[*delta.Item]*Need{}, extNeed: map[string]*Need{}, constants: map[*delta.Item][]string{},
 	}
 	var work []*delta.Item
 	add := func(it *delta.Item) {
@@ -92,6 +94,7 @@ func Select(r *delta.Result) *Closure {
 		work = work[1:]
 		c.follow(it, add)
 	}
+	c.pinHolders()
 	for _, it := range r.After.Items {
 		if c.included[it] {
 			c.Included = append(c.Included, it)
