@@ -62,6 +62,7 @@ func Compare(before, after *Unit) *Result {
 		}
 	}
 	r.compareExports()
+	r.renamedState(c)
 	r.looseState(c)
 	return r
 }
