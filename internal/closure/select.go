@@ -148,6 +148,11 @@ func (c *Closure) followRef(it *delta.Item, r *delta.Ref, use Use, add func(*del
 			"write the fix without the address of a label, or patch another function")
 		return
 	}
+	if r.Reloc.Sym != nil && r.Reloc.Sym.IsSection() && c.Result.MovedInSection(t) {
+		c.refuse("ambiguous-static", t.Name, fmt.Sprintf("%s refers to a place in %s that may be %s or the end of its neighbour, and the fix changes what lies in that section", it.Name, t.Section.Name, t.Name),
+			"leave the section attribute (__read_mostly and the like) out of new variables")
+		return
+	}
 	if c.internal(t, r) {
 		switch {
 		case use.Section != "":
