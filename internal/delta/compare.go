@@ -67,13 +67,14 @@ func Compare(before, after *Unit) *Result {
 	return r
 }
 
-// dropChangedConstants dissolves pairs of compiler-numbered read-only data
-// that differ: the new one is a new constant for the functions that use it.
+// dropChangedConstants dissolves pairs of compiler-numbered read-only data,
+// and of dynamic debug sites, that differ: the new one is a new constant for
+// the functions that use it.
 func (c *correlation) dropChangedConstants() bool {
 	again := false
 	for _, a := range c.after.Items {
 		b := c.toBefore[a]
-		if b == nil || a.Kind != Rodata || !numberedLocal(a) {
+		if b == nil || a.Kind != Rodata && a.Kind != DebugSite || !numberedLocal(a) {
 			continue
 		}
 		if _, what := c.difference(b, a); what != "" {

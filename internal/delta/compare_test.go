@@ -82,6 +82,7 @@ extern int ext(int); extern int printk(const char *, ...); extern int sink(const
 #define __initdata __attribute__((section(".init.data")))
 #define percpu __attribute__((section(".data..percpu")))
 #define once __attribute__((section(".data.once")))
+#define debug __attribute__((section("__dyndbg"), used))
 #define sched __attribute__((section(".sched.text")))
 `
 
@@ -120,6 +121,8 @@ func TestCompare(t *testing.T) {
 		{"no longer init", `int __init f(int x) { return ext(x); }`, `int f(int x) { return ext(x); }`, "init-code f"},
 		{"per-CPU", `int c percpu = 1; int f(void) { return c; }`, `int c percpu = 2; int f(void) { return c; }`, "percpu-changed c"},
 		{"new per-CPU", `int f(void) { return ext(1); }`, `int c percpu; int f(void) { return c; }`, "changed f, percpu-changed c"},
+		{"text of a dynamic debug site", `int f(int x) { static char *d[7] debug = {"m", "f", "file", "x > 3"}; return sink(d) + x; } int g(int x) { static char *d[7] debug = {"m", "g", "file", "y"}; return sink(d) + x; }`,
+			`int f(int x) { static char *d[7] debug = {"m", "f", "file", "x >= 3"}; return sink(d) + x; } int g(int x) { static char *d[7] debug = {"m", "g", "file", "y"}; return sink(d) + x; }`, "changed f"},
 		{"calls within an explicit section", `noinline int sched b(int x) { return ext(x); } int sched f(int x) { return b(x) + 1; }`,
 			`noinline int sched b(int x) { return ext(x + 9); } int sched f(int x) { return b(x) + 1; }`, "changed b"},
 		{"static call within an explicit section", `static noinline int sched b(int x) { return ext(x) + ext(1); } int sched f(int x) { return b(x) + 1; } int sched g(int x) { return b(x + 7); }`,
