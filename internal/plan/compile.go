@@ -182,6 +182,7 @@ func compareUnit(p *Plan, u *compiled) ([]*work, error) {
 	if err := compareTypes(p, u, result); err != nil {
 		return nil, err
 	}
+	compareConstants(p, u.file)
 	compareVersions(p, u)
 	clones := [2]*compiler.Clones{}
 	for i, r := range []*kbuild.Result{u.before, u.after} {
