@@ -229,7 +229,7 @@ func (r *resolver) function(it *delta.Item) (*Found, error) {
 			}}, nil
 		}
 		why = fmt.Sprintf("%s: %s", m.Verdict, m.Why)
-		if m.Weak || !s.IsLocal() { // another object's definition is the one everybody calls
+		if m.Weak { // another object's definition is the one everybody calls
 			if r.object == Vmlinux {
 				return r.vmlinuxExtern(s.Name)
 			}
