@@ -43,7 +43,7 @@ func plainText(text []byte) string {
 }
 
 var (
-	enumBody   = regexp.MustCompile(`\benum\b[^{}();]*\{([^{}]*)\}`)
+	enumBody   = regexp.MustCompile(`\benum\b[^{}();=]*\{([^{}]*)\}`)
 	enumerator = regexp.MustCompile(`^(\w+)\s*(?:=\s*(.+))?$`)
 	directive  = regexp.MustCompile(`(?m)^[ \t]*#.*$`)
 	macro      = regexp.MustCompile(`(?m)^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(\S.*)$`)

@@ -10,12 +10,13 @@ import (
 )
 
 func TestCompareConstants(t *testing.T) {
-	const text = "#define LIMIT 5 /* old */\n#define F(x) ((x) + 1)\nenum {\n\tIDLE, /* first */\n\tBUSY = 1 << 1,\n\tNEXT,\n#ifdef X\n\tODD = MIN(1, 2),\n#endif\n\tLAST,\n};\n"
+	const text = "#define LIMIT 5 /* old */\n#define F(x) ((x) + 1)\nenum {\n\tIDLE, /* first */\n\tBUSY = 1 << 1,\n\tNEXT,\n#ifdef X\n\tODD = MIN(1, 2),\n#endif\n\tLAST,\n};\nenum e t[] = { ONE, TWO };\n"
 	for _, tc := range []struct{ name, from, to, want string }{
 		{"as it was", "old", "new", ""},
 		{"value", "1 << 1", "1 << 9", "refused enumerator BUSY: its value changes from 1 << 1 to 1 << 9; refused enumerator NEXT: its value changes from 1 << 1 + 1 to 1 << 9 + 1"},
 		{"one before", "IDLE,", "OFF, IDLE,", "refused enumerator IDLE: its value changes from 0 to 1"},
 		{"one more", "LAST,", "LAST, MORE,", ""},
+		{"list of values", "ONE, TWO", "TWO, ONE", ""},
 		{"macro", "LIMIT 5", "LIMIT \\\n 6", "warned f.c: LIMIT changes from 5 to 6"},
 		{"spaces", "1 << 1", "1  <<\t1", ""},
 	} {
