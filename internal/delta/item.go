@@ -65,6 +65,7 @@ type Item struct {
 	Start     uint64 // offset in Section
 	Size      uint64
 	Symbols   []*object.Symbol // every symbol at Start, the one that gives Name first
+	Labels    []*object.Symbol // symbols further inside
 	Parent    *Item            // for foo.cold: foo
 	Cold      *Item            // for foo: foo.cold, or nil
 	Refs      []Ref            // by offset

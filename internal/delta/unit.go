@@ -81,7 +81,7 @@ func (u *Unit) cut() error {
 		}
 		for _, it := range items {
 			u.Items = append(u.Items, it)
-			for _, sym := range it.Symbols {
+			for _, sym := range append(it.Symbols[:len(it.Symbols):len(it.Symbols)], it.Labels...) {
 				u.bySymbol[sym] = it
 				if u.byName[sym.Name] == nil {
 					u.byName[sym.Name] = it
@@ -129,7 +129,7 @@ func cutSection(s *object.Section, symbols []*object.Symbol) ([]*Item, error) {
 		if it.Start < end {
 			if s.IsExec() || it.Start+it.Size <= end { // a label inside a function, a member of a set
 				last := items[len(items)-1]
-				last.Symbols = append(last.Symbols, it.Symbols...)
+				last.Labels = append(last.Labels, it.Symbols...)
 				continue
 			}
 			return nil, fmt.Errorf("%s overlaps %s", it.Name, items[len(items)-1].Name)

@@ -179,24 +179,20 @@ func (r *resolver) item(n *closure.Need) (*Found, error) {
 	if n.Before.Kind == delta.Func {
 		return r.function(n.Before)
 	}
-	for _, v := range r.values(n.Before) {
-		var named []runpre.Symbol
-		for _, s := range v.Symbols {
-			if st, _ := delta.Stem(s.Name); st == stem {
-				named = append(named, s)
-			}
-		}
-		if len(named) == 0 {
-			return nil, &notFound{CodeUnproved, fmt.Sprintf("running code finds %s at %s, where the symbol table has %s", n.Before.Name, valuePlace(v), symbolNames(v.Symbols)),
-				"the kernel's symbol table cannot name it; patch a function that does not use it"}
-		}
-		s := named[0]
-		return &Found{Reference: Reference{
-			Name: s.Name, How: ByKlp, Object: r.object, Sympos: s.Sympos,
-			Proof: "where running code that was matched finds it (" + valuePlace(v) + ")",
-		}}, nil
+	v, ok := r.value(n.Before)
+	if !ok {
+		return r.globalItem(n)
 	}
-	return r.globalItem(n)
+	for _, s := range v.Symbols {
+		if st, _ := delta.Stem(s.Name); st == stem {
+			return &Found{Reference: Reference{
+				Name: s.Name, How: ByKlp, Object: r.object, Sympos: s.Sympos,
+				Proof: "where running code that was matched finds it (" + valuePlace(v) + ")",
+			}}, nil
+		}
+	}
+	return nil, &notFound{CodeUnproved, fmt.Sprintf("running code finds %s at %s, where the symbol table has %s", n.Before.Name, valuePlace(v), symbolNames(v.Symbols)),
+		"the kernel's symbol table cannot name it; patch a function that does not use it"}
 }
 
 // globalItem finds data that no matched code refers to by its global name.
@@ -240,16 +236,15 @@ func (r *resolver) function(it *delta.Item) (*Found, error) {
 		"check that source, configuration and compiler are those of the running kernel"}
 }
 
-// values lists what matching knows of an item's place, by its symbols and by
-// its section.
-func (r *resolver) values(it *delta.Item) []runpre.Value {
-	var out []runpre.Value
+// value is what matching knows of an item's place. Matching holds all symbols
+// of one section against each other, so any of them will do.
+func (r *resolver) value(it *delta.Item) (runpre.Value, bool) {
 	for _, s := range it.Symbols {
 		if v, ok := r.match.Values[s]; ok {
-			out = append(out, v)
+			return v, true
 		}
 	}
-	return out
+	return runpre.Value{}, false
 }
 
 func valuePlace(v runpre.Value) string {

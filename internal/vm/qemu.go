@@ -157,8 +157,6 @@ func (c *console) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (c *console) note(text string) { _, _ = c.Write([]byte(text)) }
-
 func (c *console) tail() string { return c.last.String() }
 
 func (c *console) close() error {
