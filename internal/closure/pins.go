@@ -58,7 +58,8 @@ var keepNothing = map[string]bool{
 	"dev_err_probe": true, "dev_set_name": true, "kobject_set_name": true,
 	"netdev_emerg": true, "netdev_alert": true, "netdev_crit": true, "netdev_err": true, "netdev_warn": true, "netdev_notice": true, "netdev_info": true, "netdev_printk": true,
 	"__dynamic_pr_debug": true, "__dynamic_dev_dbg": true, "__dynamic_netdev_dbg": true, "__dynamic_ibdev_dbg": true,
-	"seq_printf": true, "seq_puts": true, "seq_write": true, "sysfs_emit": true, "sysfs_emit_at": true,
+	"seq_printf": true, "seq_puts": true, "seq_write": true, "seq_escape_mem": true, "seq_path": true, "seq_path_root": true, "seq_file_path": true, "seq_dentry": true,
+	"seq_put_decimal_ull": true, "seq_put_decimal_ll": true, "seq_put_hex_ll": true, "string_escape_mem": true, "sysfs_emit": true, "sysfs_emit_at": true,
 	"sprintf": true, "snprintf": true, "scnprintf": true, "kasprintf": true, "kstrdup": true, "kstrdup_const": true, "kmemdup": true,
 	"strcmp": true, "strncmp": true, "strcasecmp": true, "strncasecmp": true, "strlen": true, "strnlen": true, "memcmp": true, "sysfs_streq": true, "sscanf": true,
 	"bt_info": true, "bt_warn": true, "bt_err": true, "bt_err_ratelimited": true, "__drm_err": true, "__drm_dbg": true, "drm_dev_printk": true, "__drm_dev_dbg": true,
@@ -66,26 +67,9 @@ var keepNothing = map[string]bool{
 	"strscpy": true, "strlcpy": true, "strlcat": true, "_copy_to_user": true, "__ubsan_handle_out_of_bounds": true,
 }
 
-// Register numbers of x86-64 that pass arguments in memory or are no argument.
-const (
-	noRegister = -1
-	regRSP     = 4
-)
-
-// isArgument reports whether the kernel's calling convention passes an
-// argument in the register (psABI 3.2.3): rdi, rsi, rdx, rcx, r8, r9. None of
-// them survives a call.
-func isArgument(reg int) bool {
-	switch reg {
-	case 7, 6, 2, 1, 8, 9:
-		return true
-	}
-	return false
-}
-
 // escapes reports whether code makes the referenced address a value that may
 // be kept: anything but a read of what is there, a comparison, or an argument
-// of a call that follows at once of a function that keeps nothing.
+// of a function that keeps nothing.
 func escapes(it *delta.Item, r *delta.Ref) bool {
 	if r.Inner || r.Branch {
 		return r.Inner
@@ -99,22 +83,11 @@ func escapes(it *delta.Item, r *delta.Ref) bool {
 	if !taken {
 		return false
 	}
-	if !ok || reg != noRegister && !isArgument(reg) {
-		return true
+	t := trace{it: it, code: code, seen: map[place]bool{}}
+	if reg == noRegister { // pushed: the next call takes it
+		return !ok || !t.pushed(at+in.Len)
 	}
-	for at += in.Len; at < len(code); at += in.Len {
-		var err error
-		if in, err = insn.Decode(code[at:]); err != nil {
-			return true
-		}
-		if in.Op == insn.Call || in.Op == insn.Jmp {
-			return !keepNothing[calleeAt(it, at, in)]
-		}
-		if in.Op != insn.Nop && (in.Op != insn.Other || mayUse(code[at:at+in.Len], in, reg)) {
-			return true
-		}
-	}
-	return true
+	return !ok || t.follow(place{at + in.Len, regs(0).with(reg)})
 }
 
 // instructionOf finds the instruction with a field at off.
@@ -202,31 +175,4 @@ func modrm(code []byte, off int, rex byte) operands {
 		o.rm = noRegister // relative to RIP
 	}
 	return o
-}
-
-// mayUse reports whether an instruction that is no branch may read or write a
-// register. What is not known may.
-func mayUse(code []byte, in insn.Inst, reg int) bool {
-	rex, op, at := prefix(code, in), code[in.OpcodeOff], in.OpcodeOff+1
-	named := func(m operands, group bool) bool {
-		return reg != noRegister && (!group && m.reg == reg || m.rm == reg || m.index == reg)
-	}
-	switch {
-	case op >= 0x50 && op <= 0x5f: // push, pop
-		return reg == noRegister || int(op&7|rex&1<<3) == reg
-	case op >= 0xb8 && op <= 0xbf: // mov $imm
-		return int(op&7|rex&1<<3) == reg
-	case op == 0x68 || op == 0x6a: // push $imm
-		return false
-	case op < 0x40 && op&7 < 4, op == 0x63, op == 0x69, op == 0x6b, op >= 0x84 && op <= 0x85, op >= 0x88 && op <= 0x8b, op == 0x8d:
-		return named(modrm(code, at, rex), false)
-	case op >= 0x80 && op <= 0x83, op == 0xc0, op == 0xc1, op == 0xd1, op == 0xc6, op == 0xc7:
-		return named(modrm(code, at, rex), true)
-	case op == 0x0f && at < len(code):
-		switch op2 := code[at]; {
-		case op2 >= 0xb6 && op2 <= 0xb7, op2 >= 0xbe && op2 <= 0xbf, op2 >= 0x40 && op2 <= 0x4f, op2 == 0xaf:
-			return named(modrm(code, at+1, rex), false)
-		}
-	}
-	return true
 }
