@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -58,7 +59,7 @@ func (e *Error) Error() string {
 	case errors.Is(e.Err, context.DeadlineExceeded):
 		return fmt.Sprintf("run %s: stopped, it took too long", name)
 	case errors.Is(e.Err, exec.ErrNotFound):
-		return fmt.Sprintf("run %s: not found in PATH; install it", name)
+		return fmt.Sprintf("run %s: not found in PATH; install it, on Debian with apt-get install %s", name, filepath.Base(name))
 	case e.Exit < 0:
 		return fmt.Sprintf("run %s: %v%s", name, e.Err, tail(e.Log))
 	}
