@@ -103,13 +103,17 @@ func (a *app) kernelAdd(ctx context.Context, spec string, opt kernel.AddOptions)
 	return nil
 }
 
-// learnCommands asks kbuild once how it compiles, so that the first build of a
-// patch does not have to wait for it. init/main.c is part of every kernel.
+// learnCommands asks kbuild once how it compiles, and reads which file includes
+// which, so that the first build of a patch does not have to wait for it. init/main.c is part of every kernel.
 func (a *app) learnCommands(ctx context.Context, k *kernel.Kernel) error {
 	a.Progress.Update("learn how kbuild compiles", 0, 0)
 	tree, err := kbuild.Open(k)
 	if err == nil {
 		_, err = tree.Commands(ctx, []string{"init/main.c"})
+	}
+	if err == nil {
+		a.Progress.Update("learn what includes what", 0, 0)
+		err = tree.Prepare(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("kernel %s was added, but kbuild does not say how to compile for it: %w", k.Name, err)

@@ -10,6 +10,10 @@
 // one that writes the command down (capture.mk, trace.mk). Rules that generate
 // headers run as usual, into the O= directory.
 //
+// Which units a file matters to is read from the text of the source: the include
+// graph (includes.go) leads from it to everything that could include it, and is
+// kept with the commands.
+//
 // It must not know what an object means: no symbols (but __ksymtab), no
 // comparison of code, no livepatch.
 package kbuild

@@ -34,41 +34,53 @@ type environment struct {
 // directory. Results are remembered. When some sources have no command, their
 // places are nil and the error joins one *NotBuiltError for each.
 func (t *Tree) Commands(ctx context.Context, sources []string) ([]*Command, error) {
-	id, err := t.stateID(ctx)
+	out, missing, err := t.commands(ctx, sources)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]*Command, len(sources))
+	var why []error
+	for _, s := range missing {
+		why = append(why, t.whyNot(s))
+	}
+	return out, errors.Join(why...)
+}
+
+// commands is Commands with a list of the sources that have none.
+func (t *Tree) commands(ctx context.Context, sources []string) (out []*Command, missing []string, err error) {
+	id, err := t.stateID(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	out = make([]*Command, len(sources))
 	var want []string
 	for i, s := range sources {
 		if !filepath.IsLocal(s) || filepath.Clean(s) != s || !strings.HasSuffix(s, ".c") {
-			return nil, fmt.Errorf("find the compile command of %s: not a .c file below the source root", s)
+			return nil, nil, fmt.Errorf("find the compile command of %s: not a .c file below the source root", s)
 		}
 		if out[i] = t.remembered(id, s); out[i] == nil {
 			want = append(want, s)
 		}
 	}
 	if len(want) == 0 {
-		return out, nil
+		return out, nil, nil
 	}
 	found, err := t.lookup(ctx, id, want)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var missing []error
 	for i, s := range sources {
 		if out[i] != nil {
 			continue
 		}
 		if out[i] = found[s]; out[i] == nil {
-			missing = append(missing, t.whyNot(s))
+			missing = append(missing, s)
 			continue
 		}
 		if err := t.remember(id, out[i]); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return out, errors.Join(missing...)
+	return out, missing, nil
 }
 
 // lookup asks kbuild, under the lock.
@@ -301,12 +313,24 @@ func (t *Tree) remember(id string, c *Command) error {
 	return writeJSON(t.commandFile(id, c.Source), c)
 }
 
-// writeJSON writes a file as a whole.
 func writeJSON(file string, v any) error {
 	data, err := json.MarshalIndent(v, "", "\t")
 	if err != nil {
 		return fmt.Errorf("remember build commands: %w", err)
 	}
+	return writeWhole(file, data)
+}
+
+func readJSON(file string, v any) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, v)
+}
+
+// writeWhole writes a file of the state directory, all of it or nothing.
+func writeWhole(file string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return fmt.Errorf("remember build commands: %w", err)
 	}

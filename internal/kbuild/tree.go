@@ -37,6 +37,9 @@ type Tree struct {
 	idOnce sync.Once
 	id     string // identity of compiler and assembler
 	idErr  error
+
+	graphMu sync.Mutex
+	graph   *includeGraph
 }
 
 // Open returns the tree of an added kernel, with the user's object cache.

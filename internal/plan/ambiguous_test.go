@@ -9,7 +9,6 @@ import (
 	"kmend/internal/closure"
 	"kmend/internal/delta"
 	"kmend/internal/object"
-	"kmend/internal/patch"
 	"kmend/internal/runpre"
 )
 
@@ -17,8 +16,7 @@ import (
 // order of functions decides. So the verdicts are made up here; package runpre
 // has the tests of how they come about.
 func TestAmbiguousSymbol(t *testing.T) {
-	w := &work{file: &patch.AppliedFile{}, object: "loop"}
-	w.file.Path = "drivers/block/loop.c"
+	w := &work{source: "drivers/block/loop.c", object: "loop"}
 	it := &delta.Item{Name: "show"}
 	for _, c := range []struct {
 		match *runpre.FuncMatch
@@ -36,7 +34,7 @@ func TestAmbiguousSymbol(t *testing.T) {
 		switch {
 		case r == nil && c.code != "":
 			t.Errorf("%+v is accepted", c.match)
-		case r != nil && (r.Code != c.code || !strings.Contains(r.Why, c.word) || r.Advice == "" || r.File != w.file.Path || r.Object != "loop" || r.Symbol != "show"):
+		case r != nil && (r.Code != c.code || !strings.Contains(r.Why, c.word) || r.Advice == "" || r.File != w.source || r.Object != "loop" || r.Symbol != "show"):
 			t.Errorf("%+v: refused with %s", c.match, r)
 		}
 	}

@@ -20,7 +20,8 @@ import (
 
 // compiled is a translation unit compiled before and after the fix.
 type compiled struct {
-	file          *patch.AppliedFile
+	source        string
+	edits         []*patch.AppliedFile // files of the fix that it read; none: the fix does not concern it
 	command       *kbuild.Command
 	before, after *kbuild.Result
 	refusals      []Refusal
@@ -38,13 +39,16 @@ func compileAll(ctx context.Context, p *Plan, q *Request, files []*patch.Applied
 	if err != nil {
 		return nil, err
 	}
-	units, err := findCommands(ctx, p, q, tree, files)
+	units, err := findUnits(ctx, p, q, tree, files)
 	if err != nil || len(p.Refusals) > 0 {
 		return nil, err
 	}
-	err = q.stage(p, "compile", func() error { return compileUnits(ctx, q, tree, units) })
+	err = q.stage(p, "compile", func() error { return compileUnits(ctx, q, tree, units, files) })
 	if err != nil {
 		return nil, err
+	}
+	if units = readers(p, units, files); len(p.Refusals) > 0 {
+		return nil, nil
 	}
 	var works []*work
 	err = q.stage(p, "compare", func() error {
@@ -55,50 +59,24 @@ func compileAll(ctx context.Context, p *Plan, q *Request, files []*patch.Applied
 			}
 			some, err := compareUnit(p, u)
 			if err != nil {
-				return fmt.Errorf("compare %s before and after the fix: %w", u.file.Path, err)
+				return fmt.Errorf("compare %s before and after the fix: %w", u.source, err)
 			}
 			works = append(works, some...)
+		}
+		for _, f := range editsOf(works) {
+			compareConstants(p, f)
 		}
 		return nil
 	})
 	return works, err
 }
 
-// findCommands asks kbuild how each unit is compiled.
-func findCommands(ctx context.Context, p *Plan, q *Request, tree *kbuild.Tree, files []*patch.AppliedFile) (units []*compiled, err error) {
-	err = q.stage(p, "commands", func() error {
-		for _, f := range files {
-			commands, err := tree.Commands(ctx, []string{f.Path})
-			var not *kbuild.NotBuiltError
-			if errors.As(err, &not) {
-				advice := "leave the file out if this kernel has no code of it"
-				if len(not.IncludedBy) > 0 {
-					advice = "kmend patches files that are compiled on their own; reboot into a fixed kernel"
-				}
-				p.refuse(Refusal{Code: CodeNotBuilt, File: f.Path, Why: not.Error(), Advice: advice})
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if err := includedElsewhere(ctx, p, tree, f.Path); err != nil {
-				return err
-			}
-			for _, c := range commands {
-				units = append(units, &compiled{file: f, command: c})
-			}
-		}
-		return nil
-	})
-	return units, err
-}
-
 // compileUnits compiles units side by side; the tree has a place for each CPU.
-func compileUnits(ctx context.Context, q *Request, tree *kbuild.Tree, units []*compiled) error {
+func compileUnits(ctx context.Context, q *Request, tree *kbuild.Tree, units []*compiled, files []*patch.AppliedFile) error {
 	overlay, plain := map[string][]byte{}, map[string][]byte{}
-	for _, u := range units {
-		preserved, _ := u.file.LinePreserved()
-		overlay[u.file.Path], plain[u.file.Path] = preserved, u.file.Patched
+	for _, f := range files {
+		preserved, _ := f.LinePreserved()
+		overlay[f.Path], plain[f.Path] = preserved, f.Patched
 	}
 	versions := q.Kernel.Config("CONFIG_MODVERSIONS") == "y"
 	var mu sync.Mutex
@@ -121,24 +99,28 @@ func compileUnits(ctx context.Context, q *Request, tree *kbuild.Tree, units []*c
 
 func (u *compiled) compile(ctx context.Context, tree *kbuild.Tree, job kbuild.Job, versions bool) error {
 	var err error
-	u.before, u.after, err = tree.CompilePair(ctx, job)
+	if _, own := job.Overlay[u.source]; own {
+		u.before, u.after, err = tree.CompilePair(ctx, job)
+	} else {
+		u.before, u.after, err = compileUser(ctx, tree, job)
+	}
 	var ce *kbuild.CompileError
 	var oe *kbuild.ObjtoolError
 	switch {
 	case errors.As(err, &ce) && ce.Original:
 		return err
 	case errors.As(err, &ce):
-		u.refusals = append(u.refusals, Refusal{Code: CodeNotCompiled, File: u.file.Path, Why: "GCC does not compile the patched source",
+		u.refusals = append(u.refusals, Refusal{Code: CodeNotCompiled, File: u.source, Why: "GCC does not compile the patched source",
 			Advice: "the fix may need another fix of the same release", Detail: ce.Log})
 		return nil
 	case errors.As(err, &oe):
-		u.refusals = append(u.refusals, Refusal{Code: CodeUnsupportedCode, File: u.file.Path, Why: "objtool refuses the object", Detail: oe.Log,
+		u.refusals = append(u.refusals, Refusal{Code: CodeUnsupportedCode, File: u.source, Why: "objtool refuses the object", Detail: oe.Log,
 			Advice: "change the code that it names"})
 		return nil
 	case err != nil:
 		return err
 	}
-	if !versions {
+	if !versions || u.after == nil {
 		return nil
 	}
 	return u.versions(ctx, tree, job)
@@ -179,10 +161,12 @@ func compareUnit(p *Plan, u *compiled) ([]*work, error) {
 	if result.Empty() {
 		return nil, nil
 	}
+	if onPatchingPath(u.source) {
+		p.refuse(Refusal{Code: CodePatchingPath, File: u.source, Why: "it comes out different, and the kernel runs this code while it applies a live patch", Advice: "reboot into a fixed kernel"})
+	}
 	if err := compareTypes(p, u, result); err != nil {
 		return nil, err
 	}
-	compareConstants(p, u.file)
 	compareVersions(p, u)
 	clones := [2]*compiler.Clones{}
 	for i, r := range []*kbuild.Result{u.before, u.after} {
@@ -196,8 +180,8 @@ func compareUnit(p *Plan, u *compiled) ([]*work, error) {
 	}
 	var out []*work
 	for _, o := range objects {
-		w := &work{file: u.file, object: o, result: result, clones: clones}
-		w.unit.Edited, _ = editedFunctions(u.file)
+		w := &work{source: u.source, edits: u.edits, object: o, result: result, clones: clones}
+		w.unit.Edited = editedIn(u.edits)
 		w.unit.Warnings = kbuild.NewWarnings(u.before, u.after)
 		out = append(out, w)
 	}
@@ -221,7 +205,7 @@ func compareVersions(p *Plan, u *compiled) {
 	slices.Sort(names)
 	for _, n := range names {
 		if crc, ok := u.afterCRC[n]; ok && crc != u.beforeCRC[n] {
-			p.refuse(Refusal{Code: CodeCRCChanged, File: u.file.Path, Symbol: n,
+			p.refuse(Refusal{Code: CodeCRCChanged, File: u.source, Symbol: n,
 				Why:    fmt.Sprintf("the version of the exported symbol changes from %#08x to %#08x: a type it uses changed, or a new #include makes one known", u.beforeCRC[n], crc),
 				Advice: "keep the types of exported functions as they are"})
 		}

@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"kmend/internal/kernel"
@@ -40,8 +41,6 @@ func configGate(k *kernel.Kernel) []Refusal {
 
 // kindRefusals says which kinds of files cannot be live patched, and why.
 var kindRefusals = map[patch.Kind]struct{ code, why, advice string }{
-	patch.Header: {CodeHeaderChanged, "every translation unit that includes the header may change with it, and which those are is not known",
-		"move the change into the C files that need it"},
 	patch.Assembly:     {CodeAssembly, "assembler code is not compiled twice and compared", "fix it in C, or reboot into a fixed kernel"},
 	patch.VDSO:         {CodeVDSO, "it runs in user space, where live patching does not reach", "reboot into a fixed kernel"},
 	patch.BootCode:     {CodeBootCode, "it runs before or outside the kernel", "reboot into a fixed kernel"},
@@ -112,10 +111,12 @@ func fileRefusal(f *patch.AppliedFile) (refusal *Refusal, ignored string) {
 		}
 		return refuse(k.code, k.why, k.advice)
 	}
-	for _, p := range patchingPaths {
-		if strings.HasPrefix(f.Path, p) {
-			return refuse(CodePatchingPath, "the kernel runs this code while it applies a live patch", "reboot into a fixed kernel")
-		}
+	if onPatchingPath(f.Path) {
+		return refuse(CodePatchingPath, "the kernel runs this code while it applies a live patch", "reboot into a fixed kernel")
 	}
 	return nil, ""
+}
+
+func onPatchingPath(source string) bool {
+	return slices.ContainsFunc(patchingPaths, func(p string) bool { return strings.HasPrefix(source, p) })
 }

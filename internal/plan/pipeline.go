@@ -217,7 +217,7 @@ func analyse(p *Plan, q *Request, works []*work, modules *moduleCache) error {
 	err := q.stage(p, "match", func() error {
 		for _, w := range works {
 			if err := w.prove(q.Kernel, modules); err != nil {
-				return fmt.Errorf("match %s with the running %s: %w", w.file.Path, w.object, err)
+				return fmt.Errorf("match %s with the running %s: %w", w.source, w.object, err)
 			}
 		}
 		return nil
@@ -230,10 +230,10 @@ func analyse(p *Plan, q *Request, works []*work, modules *moduleCache) error {
 		for _, w := range works {
 			w.cl = closure.Select(w.result)
 			for _, pr := range w.result.Problems {
-				p.refuse(Refusal{Code: pr.Code, File: w.file.Path, Object: w.object, Symbol: pr.Name, Why: pr.Why, Advice: problemAdvice[pr.Code]})
+				p.refuse(Refusal{Code: pr.Code, File: w.source, Object: w.object, Symbol: pr.Name, Why: pr.Why, Advice: problemAdvice[pr.Code]})
 			}
 			for _, r := range w.cl.Refusals {
-				p.refuse(Refusal{Code: r.Code, File: w.file.Path, Object: w.object, Symbol: r.Symbol, Why: r.Why, Advice: r.Advice})
+				p.refuse(Refusal{Code: r.Code, File: w.source, Object: w.object, Symbol: r.Symbol, Why: r.Why, Advice: r.Advice})
 			}
 			o := objects[w.object]
 			if o == nil {
@@ -245,7 +245,7 @@ func analyse(p *Plan, q *Request, works []*work, modules *moduleCache) error {
 		}
 		for _, w := range works {
 			if err := resolveUnit(p, q, w, works, modules); err != nil {
-				return fmt.Errorf("resolve what %s needs: %w", w.file.Path, err)
+				return fmt.Errorf("resolve what %s needs: %w", w.source, err)
 			}
 		}
 		return finishObjects(p, objects)

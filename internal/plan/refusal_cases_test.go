@@ -169,11 +169,6 @@ var refusalCases = []refusalCase{
 		code:  plan.CodeNoFentry, at: "kernel/trace/trace_clock.c", sym: "trace_clock_local", words: []string{"__fentry__", "notrace"},
 	},
 	{
-		name:  "included by another file",
-		edits: []edit{sub("kernel/sched/clock.c", "notrace u64 __weak running_clock(void)\n{", "notrace u64 __weak running_clock(void)\n{\n\tbarrier();")},
-		code:  plan.CodeNotBuilt, at: "kernel/sched/clock.c", words: []string{"included by kernel/sched/build_utility.c", "on their own"},
-	},
-	{
 		name:  "weak",
 		edits: []edit{sub("kernel/irq_work.c", "\t * Lame architectures will get the timer tick callback\n\t */", "\t */\n\tpr_info(\"lame\\n\");")},
 		code:  plan.CodeWeakOverridden, at: "kernel/irq_work.c", sym: "arch_irq_work_raise", words: []string{"weak", "another object's", "definition that the kernel uses"},

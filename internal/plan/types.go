@@ -19,7 +19,7 @@ func compareTypes(p *Plan, u *compiled, result *delta.Result) error {
 		return fmt.Errorf("compare types: %w", err)
 	}
 	refuse := func(code string, c types.Change, why, advice string) {
-		p.refuse(Refusal{Code: code, File: u.file.Path, Symbol: c.Kind + " " + c.Name, Why: why + ": " + c.Detail, Advice: advice,
+		p.refuse(Refusal{Code: code, File: u.source, Symbol: c.Kind + " " + c.Name, Why: why + ": " + c.Detail, Advice: advice,
 			Detail: changedLines(c.Before, c.After)})
 	}
 	for _, c := range changes.Types {

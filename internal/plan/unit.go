@@ -20,7 +20,8 @@ import (
 // work is one translation unit as part of one kernel object, on its way
 // through the pipeline.
 type work struct {
-	file   *patch.AppliedFile
+	source string               // of the unit
+	edits  []*patch.AppliedFile // files of the fix that it read, its own source or included
 	object string
 	result *delta.Result
 	clones [2]*compiler.Clones // before, after; nil if GCC wrote none
@@ -86,7 +87,7 @@ func (w *work) functions(p *Plan) []Function {
 			}
 		}
 		out = append(out, Function{
-			Name: m.Symbol.Name, Sympos: m.Symbol.Sympos, Unit: w.file.Path,
+			Name: m.Symbol.Name, Sympos: m.Symbol.Sympos, Unit: w.source,
 			Reason:     w.reason(ch),
 			Difference: fmt.Sprintf("%s+%#x: %s", ch.Where.Name, ch.Offset, ch.What),
 			RunPre: RunPre{
@@ -112,7 +113,7 @@ func symbolPlace(s runpre.Symbol) string {
 // replaceable returns why a function cannot be replaced, or nil.
 func (w *work) replaceable(it *delta.Item, m *runpre.FuncMatch) *Refusal {
 	refuse := func(code, why, advice string) *Refusal {
-		return &Refusal{Code: code, File: w.file.Path, Object: w.object, Symbol: it.Name, Why: why, Advice: advice}
+		return &Refusal{Code: code, File: w.source, Object: w.object, Symbol: it.Name, Why: why, Advice: advice}
 	}
 	switch {
 	case m == nil || m.Verdict == runpre.Missing || m.Verdict == runpre.Mismatch && !m.Weak:
@@ -136,7 +137,7 @@ func (w *work) mismatch(it *delta.Item, m *runpre.FuncMatch) Refusal {
 	if m != nil {
 		why = fmt.Sprintf("what was compiled from the unpatched source is not what runs (%s at +%#x: %s)", m.Verdict, m.Offset, m.Why)
 	}
-	return Refusal{Code: CodeRunPreMismatch, File: w.file.Path, Object: w.object, Symbol: it.Name, Why: why,
+	return Refusal{Code: CodeRunPreMismatch, File: w.source, Object: w.object, Symbol: it.Name, Why: why,
 		Advice: "check that source, configuration and compiler are those of the running kernel"}
 }
 
@@ -183,13 +184,13 @@ func (w *work) resolve(p *Plan, r *resolver, newGlobals map[string]*newGlobal) e
 	w.found = map[*closure.Need]*Found{}
 	for _, n := range w.cl.Needs {
 		if g := newGlobals[n.Extern]; n.Item == nil && g != nil {
-			w.found[n] = &Found{Reference: Reference{Name: n.Extern, How: ByPatch, Object: w.object, Proof: "new in " + g.work.file.Path}}
+			w.found[n] = &Found{Reference: Reference{Name: n.Extern, How: ByPatch, Object: w.object, Proof: "new in " + g.work.source}}
 			continue
 		}
 		f, err := r.resolve(n)
 		var nf *notFound
 		if errors.As(err, &nf) {
-			p.refuse(Refusal{Code: nf.code, File: w.file.Path, Object: w.object, Symbol: n.Name(), Why: nf.why, Advice: nf.advice})
+			p.refuse(Refusal{Code: nf.code, File: w.source, Object: w.object, Symbol: n.Name(), Why: nf.why, Advice: nf.advice})
 			continue
 		}
 		if err != nil {
@@ -219,7 +220,7 @@ func (w *work) moduleKeys(p *Plan, n *closure.Need, f *Found) {
 			if u.Section == special.StaticCallSites {
 				code, alt = CodeModuleStaticCall, "a plain call through static_call_query()"
 			}
-			p.refuse(Refusal{Code: code, File: w.file.Path, Object: w.object, Symbol: n.Name(),
+			p.refuse(Refusal{Code: code, File: w.source, Object: w.object, Symbol: n.Name(),
 				Why: fmt.Sprintf("%s uses it, and %s; the kernel sets such sites up before it knows the module's symbols", site, why), Advice: "use " + alt + " in the fix"})
 		}
 		switch {
@@ -253,7 +254,7 @@ func isNop(it *delta.Item, off uint64) bool {
 
 // describe fills what the plan says of the unit.
 func (w *work) describe() {
-	w.unit.Source, w.unit.Object = w.file.Path, w.object
+	w.unit.Source, w.unit.Object = w.source, w.object
 	for _, it := range w.cl.Included {
 		w.unit.Included = append(w.unit.Included, Part{Name: it.Name, Kind: it.Kind.String(), Why: w.partReason(it), Size: it.Size})
 	}
