@@ -415,12 +415,28 @@ func (w *walker) checkEnd() *difference {
 			return nil
 		}
 		n := w.overridden(w.end + uint64(pos))
+		if n == 0 && w.beginsFunction(w.end+uint64(pos), rest[pos:]) {
+			w.rules[RuleNameless]++
+			return nil
+		}
 		if n == 0 || n > len(rest)-pos {
 			return w.differ("the running function goes on behind the end of ours: % x", head(rest[pos:]))
 		}
 		w.rules[RuleOverriddenWeak]++
 		pos += n
 	}
+}
+
+// beginsFunction reports whether the code at addr is the start of another
+// function: aligned as GCC aligns functions, beginning with call __fentry__.
+// Such a one has no name if it was weak, of another translation unit, and
+// overridden. All of our function was found before it.
+func (w *walker) beginsFunction(addr uint64, code []byte) bool {
+	in, err := insn.Decode(code)
+	if err != nil || in.Op != insn.Call || addr%16 != 0 {
+		return false
+	}
+	return w.run.has("__fentry__", true, addr+uint64(in.Target))
 }
 
 // overridden returns the length of the code at addr if it is a weak function

@@ -40,6 +40,9 @@ const (
 	// of the translation unit that another object overrides. It is dead and has
 	// no name; its code was compared too.
 	RuleOverriddenWeak Rule = "overridden-weak"
+	// RuleNameless: behind the function lies another one that has no name, as
+	// the weak functions of other units that were overridden. It was not compared.
+	RuleNameless Rule = "nameless-neighbour"
 	// RuleOutline: a jump to nameless code in another section (.altinstr_aux,
 	// made by asm goto); that code was compared as part of the function.
 	RuleOutline Rule = "outline-code"
@@ -53,7 +56,7 @@ const (
 )
 
 // Rules lists all rules in a fixed order.
-var Rules = []Rule{RuleBranchWidth, RuleNopLength, RuleResolved, RuleOverriddenWeak, RuleOutline, RuleBTFIDs, RuleOrder}
+var Rules = []Rule{RuleBranchWidth, RuleNopLength, RuleResolved, RuleOverriddenWeak, RuleNameless, RuleOutline, RuleBTFIDs, RuleOrder}
 
 // Symbol is a symbol of what runs.
 type Symbol struct {
