@@ -250,10 +250,13 @@ func writeModule(a *app, b *plan.Build, k *kernel.Kernel, dir string) error {
 		return err
 	}
 	defer os.Remove(stagedPlan)
-	for from, to := range map[string]string{staged: path, stagedPlan: filepath.Join(dir, "plan.json")} {
-		if err := os.Rename(from, to); err != nil {
-			return fmt.Errorf("put output into place: %w", err)
-		}
+	// The plan first: it names its module by digest, so it is never taken for
+	// the plan of an older module that is still there.
+	if err := os.Rename(stagedPlan, filepath.Join(dir, "plan.json")); err != nil {
+		return fmt.Errorf("put the plan into place: %w", err)
+	}
+	if err := os.Rename(staged, path); err != nil {
+		return fmt.Errorf("put the module into place: %w", err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ package closure
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"kmend/internal/delta"
@@ -66,11 +67,13 @@ type Closure struct {
 // Has reports whether the item is copied into the patch.
 func (c *Closure) Has(it *delta.Item) bool { return c.included[it] }
 
-// Select computes the closure of the functions that differ.
-func Select(r *delta.Result) *Closure {
+// Select computes the closure of the functions that differ. Those of them in
+// carried (items after the fix) cannot be redirected in the running kernel:
+// they go along as copies and get no livepatch entry. The caller sees to it
+// that every function that calls one is among r.Changed, too.
+func Select(r *delta.Result, carried ...*delta.Item) *Closure {
 	c := &Closure{
 		Result:   r,
-		Replaced: r.Changed,
 		included: map[*delta.Item]bool{}, replaced: map[*delta.Item]bool{},
 		itemNeed: map[*delta.Item]*Need{}, extNeed: map[string]*Need{}, constants: map[*delta.Item][]string{},
 	}
@@ -84,6 +87,9 @@ func Select(r *delta.Result) *Closure {
 	}
 	for _, ch := range r.Changed {
 		c.replaced[ch.After] = true
+		if !slices.Contains(carried, ch.After) {
+			c.Replaced = append(c.Replaced, ch)
+		}
 		add(ch.After)
 	}
 	for _, it := range r.New {

@@ -42,6 +42,16 @@ type Result struct {
 // BeforeOf returns the item before the fix that an item after it is, or nil.
 func (r *Result) BeforeOf(after *Item) *Item { return r.toBefore[after] }
 
+// AfterOf returns the item after the fix that an item before it became, or nil.
+func (r *Result) AfterOf(before *Item) *Item {
+	for a, b := range r.toBefore {
+		if b == before {
+			return a
+		}
+	}
+	return nil
+}
+
 // Empty reports whether nothing differs that could matter to a running kernel.
 func (r *Result) Empty() bool {
 	return len(r.Changed) == 0 && len(r.New) == 0 && len(r.NewData) == 0 && len(r.Problems) == 0

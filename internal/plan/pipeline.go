@@ -228,7 +228,8 @@ func analyse(p *Plan, q *Request, works []*work, modules *moduleCache) error {
 	return q.stage(p, "resolve", func() error {
 		objects := map[string]*Object{}
 		for _, w := range works {
-			w.cl = closure.Select(w.result)
+			w.carry()
+			w.cl = closure.Select(w.result, w.carried...)
 			for _, pr := range w.result.Problems {
 				p.refuse(Refusal{Code: pr.Code, File: w.source, Object: w.object, Symbol: pr.Name, Why: pr.Why, Advice: problemAdvice[pr.Code]})
 			}
@@ -322,7 +323,7 @@ func resolveUnit(p *Plan, q *Request, w *work, works []*work, modules *moduleCac
 		}
 	}
 	for _, d := range w.unit.Dropped {
-		p.warn("tracepoint-off", fmt.Sprintf("%s: %s", d.Function, d.Why))
+		p.warnOnce("tracepoint-off", fmt.Sprintf("%s: %s", d.Function, d.Why))
 	}
 	p.Units = append(p.Units, w.unit)
 	return err

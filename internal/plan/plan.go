@@ -85,6 +85,7 @@ type Function struct {
 const (
 	Edited   = "edited"   // a changed line lies in it
 	Inlines  = "inlines"  // GCC copied an edited function into it
+	Calls    = "calls"    // it calls a function that changes and cannot be redirected itself
 	Affected = "affected" // its code differs for another reason, see Text
 )
 

@@ -5,6 +5,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"kmend/internal/closure"
@@ -29,8 +30,12 @@ type work struct {
 	cl     *closure.Closure
 	found  map[*closure.Need]*Found
 	drops  []closure.Drop
-	piece  *closure.Piece
-	unit   Unit
+	// carried are functions that differ and are copied for their callers, since
+	// they cannot be redirected; calls says which one a caller is replaced for.
+	carried []*delta.Item
+	calls   map[*delta.Item]string
+	piece   *closure.Piece
+	unit    Unit
 }
 
 // prove matches the unit as compiled before the fix with what runs.
@@ -77,6 +82,9 @@ func (w *work) functions(p *Plan) []Function {
 	for _, ch := range w.cl.Replaced {
 		m, _ := w.matchOf(ch.Before)
 		if r := w.replaceable(ch.Before, m); r != nil {
+			if why := w.calls[ch.After]; why != "" {
+				r.Why = why + "; and " + r.Why
+			}
 			p.refuse(*r)
 			continue
 		}
@@ -89,7 +97,7 @@ func (w *work) functions(p *Plan) []Function {
 		out = append(out, Function{
 			Name: m.Symbol.Name, Sympos: m.Symbol.Sympos, Unit: w.source,
 			Reason:     w.reason(ch),
-			Difference: fmt.Sprintf("%s+%#x: %s", ch.Where.Name, ch.Offset, ch.What),
+			Difference: w.describeDifference(ch),
 			RunPre: RunPre{
 				Verdict: string(m.Verdict), Address: symbolPlace(m.Symbol), Size: m.Size, Normalised: ruleNames(m.Normalised),
 			},
@@ -97,6 +105,13 @@ func (w *work) functions(p *Plan) []Function {
 		})
 	}
 	return out
+}
+
+func (w *work) describeDifference(ch delta.Change) string {
+	if w.calls[ch.After] != "" {
+		return "in nothing but which copy it calls"
+	}
+	return fmt.Sprintf("%s+%#x: %s", ch.Where.Name, ch.Offset, ch.What)
 }
 
 func sizeWithCold(it *delta.Item) uint64 {
@@ -154,6 +169,9 @@ func ruleNames(rules map[runpre.Rule]int) []string {
 // reason explains why a function is in the patch. Two witnesses: the lines of
 // the fix, and GCC's own account of the bodies it copied.
 func (w *work) reason(ch delta.Change) Reason {
+	if why := w.calls[ch.After]; why != "" {
+		return Reason{Kind: Calls, Via: []string{}, Text: why}
+	}
 	for _, e := range w.unit.Edited {
 		if sameFunction(ch.After.Name, e) {
 			return Reason{Kind: Edited, Via: []string{}, Text: "the fix changes " + e}
@@ -255,6 +273,7 @@ func isNop(it *delta.Item, off uint64) bool {
 // describe fills what the plan says of the unit.
 func (w *work) describe() {
 	w.unit.Source, w.unit.Object = w.source, w.object
+	w.unit.emptyNotNil()
 	for _, it := range w.cl.Included {
 		w.unit.Included = append(w.unit.Included, Part{Name: it.Name, Kind: it.Kind.String(), Why: w.partReason(it), Size: it.Size})
 	}
@@ -279,6 +298,24 @@ func (w *work) describe() {
 	}
 }
 
+// emptyNotNil makes lists that hold nothing [] in JSON, never null.
+func (u *Unit) emptyNotNil() {
+	for _, list := range []*[]string{&u.Edited, &u.Removed, &u.Match.Examples, &u.Warnings} {
+		if *list == nil {
+			*list = []string{}
+		}
+	}
+	if u.Included == nil {
+		u.Included = []Part{}
+	}
+	if u.References == nil {
+		u.References = []Reference{}
+	}
+	if u.Dropped == nil {
+		u.Dropped = []Dropped{}
+	}
+}
+
 func (w *work) partReason(it *delta.Item) string {
 	for _, ch := range w.cl.Replaced {
 		switch it {
@@ -290,6 +327,9 @@ func (w *work) partReason(it *delta.Item) string {
 	}
 	if it.Parent != nil {
 		return "cold part of " + it.Parent.Name
+	}
+	if slices.Contains(w.carried, it) {
+		return "has no fentry: copied for its callers, which are replaced"
 	}
 	switch it.Kind {
 	case delta.AltAux:

@@ -128,7 +128,7 @@ func (t *printer) unit(u *plan.Unit, verbose bool) {
 	t.line("%s: %d of %d functions equal what runs; needs %d exported, %d other symbols of the kernel", t.s.Dim(u.Source), u.Match.Equal, u.Match.Equal+u.Match.Others,
 		ways[plan.ByExport], ways[plan.ByKlp])
 	for _, p := range u.Included {
-		if verbose || p.Why == "new" {
+		if verbose || p.Why == "new" || strings.HasPrefix(p.Why, "has no fentry") {
 			t.line("  in the patch: %s %s (%s, %d bytes)", p.Kind, p.Name, p.Why, p.Size)
 		}
 	}
