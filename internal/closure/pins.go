@@ -105,16 +105,6 @@ func instructionOf(code []byte, off uint64) (at int, in insn.Inst, ok bool) {
 	return 0, in, false
 }
 
-// calleeAt is the undefined symbol a direct branch goes to, or "".
-func calleeAt(it *delta.Item, at int, in insn.Inst) string {
-	for i := range it.Refs {
-		if r := &it.Refs[i]; r.Branch && r.Offset == uint64(at+in.RelOff) {
-			return r.Target.Extern
-		}
-	}
-	return ""
-}
-
 // takesAddress says what an instruction does with the address in its field at
 // off. taken is false if it only reads or compares. ok is true if it puts the
 // address into reg, or pushes it (noRegister), and nowhere else.
