@@ -89,6 +89,33 @@ func parseNode(fields []string) (Node, error) {
 	return Node{Name: fields[0], Order: order}, nil
 }
 
+// Reached returns the names of all functions that the body of the function
+// named from was copied into, directly or by way of others.
+func (c *Clones) Reached(from string) map[string]bool {
+	reached, seen := map[string]bool{}, map[Node]bool{}
+	var work []Node
+	visit := func(n Node) {
+		if !seen[n] {
+			seen[n] = true
+			work = append(work, n)
+		}
+	}
+	for _, cl := range c.Clones {
+		if cl.From.Name == from {
+			visit(cl.From)
+		}
+	}
+	for len(work) > 0 {
+		n := work[0]
+		work = work[1:]
+		for _, e := range c.byFrom[n] {
+			reached[c.Clones[e].To.Name] = true
+			visit(c.Clones[e].To)
+		}
+	}
+	return reached
+}
+
 // Path returns the shortest chain of copies by which the body of the function
 // named from reached the function named to, or nil.
 func (c *Clones) Path(from, to string) []Clone {

@@ -48,6 +48,9 @@ func TestPath(t *testing.T) {
 	if p := c.Path("leaf", "other"); p != nil {
 		t.Errorf("leaf reached other by %v", p)
 	}
+	if r := c.Reached("leaf"); !r["middle"] || !r["top"] || r["other"] {
+		t.Errorf("leaf reached %v, want middle and top", r)
+	}
 	found := false
 	for _, cl := range c.Clones {
 		found = found || cl.From.Name == "special" && cl.Kind == "constprop"

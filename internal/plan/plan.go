@@ -115,6 +115,7 @@ type Unit struct {
 	References []Reference `json:"references"`
 	Dropped    []Dropped   `json:"dropped"`
 	Match      Match       `json:"match"`
+	Unmoved    []string    `json:"unmoved"`  // functions into which GCC says it copied an edited one, and whose code is the same
 	Warnings   []string    `json:"warnings"` // new compiler warnings
 }
 

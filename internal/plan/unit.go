@@ -273,6 +273,7 @@ func isNop(it *delta.Item, off uint64) bool {
 // describe fills what the plan says of the unit.
 func (w *work) describe() {
 	w.unit.Source, w.unit.Object = w.source, w.object
+	w.unit.Unmoved = w.unmoved()
 	w.unit.emptyNotNil()
 	for _, it := range w.cl.Included {
 		w.unit.Included = append(w.unit.Included, Part{Name: it.Name, Kind: it.Kind.String(), Why: w.partReason(it), Size: it.Size})
@@ -298,9 +299,32 @@ func (w *work) describe() {
 	}
 }
 
+// unmoved lists where the two witnesses disagree: functions that GCC says an
+// edited one was copied into, and whose code is the same all the same, as when
+// the changed part was folded away there.
+func (w *work) unmoved() []string {
+	if w.clones[1] == nil {
+		return nil
+	}
+	replaced := map[*delta.Item]bool{}
+	for _, ch := range w.result.Changed {
+		replaced[ch.After] = true
+	}
+	var out []string
+	for _, e := range w.unit.Edited {
+		reached := w.clones[1].Reached(e)
+		for _, it := range w.result.After.Items {
+			if it.Kind == delta.Func && it.Parent == nil && reached[it.Name] && !replaced[it] && w.result.BeforeOf(it) != nil {
+				out = append(out, e+" → "+it.Name)
+			}
+		}
+	}
+	return out
+}
+
 // emptyNotNil makes lists that hold nothing [] in JSON, never null.
 func (u *Unit) emptyNotNil() {
-	for _, list := range []*[]string{&u.Edited, &u.Removed, &u.Match.Examples, &u.Warnings} {
+	for _, list := range []*[]string{&u.Edited, &u.Removed, &u.Match.Examples, &u.Unmoved, &u.Warnings} {
 		if *list == nil {
 			*list = []string{}
 		}

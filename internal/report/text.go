@@ -132,6 +132,9 @@ func (t *printer) unit(u *plan.Unit, verbose bool) {
 			t.line("  in the patch: %s %s (%s, %d bytes)", p.Kind, p.Name, p.Why, p.Size)
 		}
 	}
+	for _, m := range u.Unmoved {
+		t.line("  the same: GCC copied %s, but the code there does not change", m)
+	}
 	for _, d := range u.Dropped {
 		t.line("  left out: %s entry of %s: %s", d.Section, d.Function, d.Why)
 	}
