@@ -86,6 +86,8 @@ func TestSelect(t *testing.T) {
 			after: `static int cb(int x) { return ext(x) * 5; } int f(int x) { keep(cb); return ext(x); }`, included: "cb f", needs: "ext keep", pins: "f takes the address of new function cb"},
 		{name: "address of new state pins", before: `int f(int x) { return ext(x); }`,
 			after: `static int v; int f(int x) { take(&v); return ext(x); }`, included: "f v", needs: "ext take", pins: "f takes the address of new state v"},
+		{name: "a weak alias is whatever has the name", before: `noinline int a(int x) { return ext(x) * 2; } int w(int) __attribute__((weak, alias("a"))); int f(int x) { return w(x); }`,
+			after: `noinline int a(int x) { return ext(x) * 2; } int w(int) __attribute__((weak, alias("a"))); int f(int x) { return w(x) + 1; }`, included: "f", needs: "w"},
 		{name: "init code", before: `noinline int __init i(int x) { return ext(x); } int f(int x) { return ext(x); }`,
 			after: `noinline int __init i(int x) { return ext(x); } int f(int x) { return i(x); }`, included: "f", refused: "init-reference i"},
 		{name: "new table with a new callback", before: `int f(int x) { return ext(x); }`,

@@ -96,9 +96,6 @@ func (i *Item) IsGlobal() bool {
 	return false
 }
 
-// IsWeak reports whether another object may override the item.
-func (i *Item) IsWeak() bool { return len(i.Symbols) > 0 && i.Symbols[0].Bind == 2 }
-
 // Data returns the item's bytes; nil for uninitialised data.
 func (i *Item) Data() []byte {
 	if i.Section.Data == nil {

@@ -175,6 +175,10 @@ func (u *Unit) resolve(ref *Ref, value int64) error {
 	case sym.Section == nil:
 		return fmt.Errorf("symbol %s has section index %#x", sym.Name, sym.Shndx)
 	}
+	if it := u.bySymbol[sym]; it != nil && weakAlias(it, sym) {
+		ref.Target.Extern, ref.Add = sym.Name, value
+		return nil
+	}
 	if it := u.bySymbol[sym]; it != nil {
 		ref.Target.Item, ref.Add = it, int64(sym.Value)-int64(it.Start)+value
 		return nil
@@ -243,4 +247,11 @@ func contentAt(s *object.Section, off int64) (*Content, error) {
 		return nil, fmt.Errorf("%s%+#x is no entry of the section", s.Name, off)
 	}
 	return &Content{Bytes: string(s.Data[start : start+s.Entsize]), Align: max(s.Align, 1)}, nil
+}
+
+// weakAlias reports whether a symbol is a second, weak name of an item. The
+// linker may have bound that name to another object's symbol, so a reference
+// by it leads to whatever has the name, as if it were undefined here.
+func weakAlias(it *Item, sym *object.Symbol) bool {
+	return sym.Bind == byte(elf.STB_WEAK) && len(it.Symbols) > 0 && it.Symbols[0] != sym
 }

@@ -108,7 +108,7 @@ func cutSection(s *object.Section, symbols []*object.Symbol) ([]*Item, error) {
 		if (a.Size == 0) != (b.Size == 0) {
 			return a.Size != 0
 		}
-		return !a.IsLocal() && b.IsLocal()
+		return nameRank(a) < nameRank(b)
 	})
 	var items []*Item
 	end := uint64(0) // of what items cover
@@ -143,6 +143,18 @@ func cutSection(s *object.Section, symbols []*object.Symbol) ([]*Item, error) {
 		it.Kind = kindOf(it)
 	}
 	return items, nil
+}
+
+// nameRank orders the names of one address: a strong global name says best what
+// the item is, a weak one may be another object's in the linked kernel.
+func nameRank(s *object.Symbol) int {
+	switch {
+	case s.Bind == byte(elf.STB_WEAK):
+		return 2
+	case s.IsLocal():
+		return 1
+	}
+	return 0
 }
 
 // appendGap adds a nameless item for [start,end) unless it is only padding:

@@ -49,7 +49,9 @@ func (w *work) carry() {
 func (w *work) onlyCallers(r *delta.Result, ch delta.Change) []*delta.Item {
 	var out []*delta.Item
 	for _, it := range []*delta.Item{ch.Before, ch.After} {
-		if it.IsGlobal() {
+		// Code in a section of its own kind (.noinstr.text, .kprobes.text) is
+		// there for what may not happen in it; a copy would lose that.
+		if it.IsGlobal() || it.Section.Name != ".text."+it.Name {
 			return nil
 		}
 		for _, u := range it.Users {

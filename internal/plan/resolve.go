@@ -71,13 +71,31 @@ func (r *resolver) resolve(n *closure.Need) (*Found, error) {
 // late, as klp relocations, so that the patch depends on no module.
 func (r *resolver) export(name string) *Found {
 	e, ok := r.k.Export(name)
-	if !ok || e.Object != Vmlinux {
+	if !ok || e.Object != Vmlinux || r.defines(name) {
 		return nil
 	}
 	return &Found{
 		Reference: Reference{Name: name, How: ByExport, Object: Vmlinux, Proof: "exported by vmlinux"},
 		CRC:       e.CRC, Namespace: e.Namespace,
 	}
+}
+
+// defines reports whether the unit's module has a global symbol of that name
+// itself: its own code was linked to that one, not to an export of vmlinux.
+func (r *resolver) defines(name string) bool {
+	if r.object == Vmlinux {
+		return false
+	}
+	ko, err := r.modules.get(r.object)
+	if err != nil {
+		return true // whoever resolves it otherwise meets the same error
+	}
+	for _, s := range ko.Symbols {
+		if s.Name == name && s.Section != nil && !s.IsLocal() && !s.IsSection() {
+			return true
+		}
+	}
+	return false
 }
 
 // vmlinuxExtern finds a global symbol of another built-in object. The name
