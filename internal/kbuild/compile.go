@@ -29,6 +29,11 @@ type Job struct {
 	// Diagnose, if set, is the overlay to compile once more when Overlay does not
 	// compile, only for its diagnostics: the text as people know it, without #line.
 	Diagnose map[string][]byte
+	// Flags are options put behind kbuild's own, such as those of a level of
+	// -flive-patching.
+	Flags []string
+	// Bare leaves objtool out: the object is for comparing, not for running.
+	Bare bool
 }
 
 // Result is what a compile made.
@@ -138,8 +143,10 @@ func (t *Tree) Compile(ctx context.Context, j Job) (*Result, error) {
 	if err := b.gcc(ctx, r); err != nil {
 		return nil, t.diagnose(ctx, j, err)
 	}
-	if err := b.objtool(ctx, r); err != nil {
-		return nil, err
+	if !j.Bare {
+		if err := b.objtool(ctx, r); err != nil {
+			return nil, err
+		}
 	}
 	if err := b.collect(r); err != nil {
 		return nil, err
@@ -154,7 +161,7 @@ func (t *Tree) diagnose(ctx context.Context, j Job, err error) error {
 	if len(j.Diagnose) == 0 || !errors.As(err, &ce) {
 		return err
 	}
-	b, err2 := t.newBench(Job{Command: j.Command, Overlay: j.Diagnose})
+	b, err2 := t.newBench(Job{Command: j.Command, Overlay: j.Diagnose, Flags: j.Flags})
 	if err2 != nil {
 		return err
 	}
@@ -186,7 +193,7 @@ func (t *Tree) newBench(j Job) (*bench, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", j.Command.Source, err)
 	}
-	b := &bench{t: t, job: j, dir: dir, object: filepath.Join(dir, "out.o"), extra: sectionFlags}
+	b := &bench{t: t, job: j, dir: dir, object: filepath.Join(dir, "out.o"), extra: slices.Concat(sectionFlags, j.Flags)}
 	src := j.Command.Gcc[len(j.Command.Gcc)-1]
 	work := filepath.Join(dir, "work")
 	if err = os.Mkdir(work, 0o755); err == nil {

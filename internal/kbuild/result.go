@@ -37,6 +37,10 @@ func (t *Tree) compileKey(ctx context.Context, domain string, j Job) (run.Key, e
 		}
 		h.AddString(fmt.Sprint(st.Size(), st.ModTime().UnixNano()))
 	}
+	if len(j.Flags) > 0 || j.Bare {
+		h.AddString(fmt.Sprint("bare ", j.Bare))
+		h.AddString(j.Flags...)
+	}
 	for _, p := range slices.Sorted(maps.Keys(j.Overlay)) {
 		h.AddString(p)
 		h.Add(j.Overlay[p])

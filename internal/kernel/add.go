@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kmend/internal/nearest"
 )
 
 // AddOptions are what a caller may choose when a kernel is added.
@@ -228,7 +230,7 @@ func parseSpec(spec string) (p provider, kind string, err error) {
 		}
 		return &tree{obj: path}, kind, nil
 	}
-	return nil, "", &SpecError{spec, "unknown provider " + kind + didYouMean(kind, []string{"debian", "tree"}) + "; there are debian: and tree:"}
+	return nil, "", &SpecError{spec, "unknown provider " + kind + nearest.DidYouMean(kind, []string{"debian", "tree"}) + "; there are debian: and tree:"}
 }
 
 // checkSpace makes sure that an add does not fill the disk.

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+
+	"kmend/internal/nearest"
 )
 
 // debian adds a stock kernel of Debian from its packages, all of the same
@@ -84,7 +86,7 @@ func (d *debian) findImage(ctx context.Context) error {
 	}
 	slices.SortFunc(names, func(a, b string) int { return compareVersions(b, a) })
 	names = slices.Compact(names)
-	near := nearest(d.want, names, 5)
+	near := nearest.Names(d.want, names, 5)
 	if len(near) == 0 {
 		near = names[:min(len(names), 5)]
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/therootcompany/xz"
+
+	"kmend/internal/nearest"
 )
 
 // maxModuleSize bounds what a compressed module may unpack to; the largest of
@@ -117,7 +119,7 @@ func (k *Kernel) Module(name string) (*Module, error) {
 		for _, m := range idx.list {
 			names = append(names, m.Name)
 		}
-		return nil, fmt.Errorf("kernel %s has no module %s%s", k.Name, name, didYouMean(moduleName(name), names))
+		return nil, fmt.Errorf("kernel %s has no module %s%s", k.Name, name, nearest.DidYouMean(moduleName(name), names))
 	}
 	return m, nil
 }

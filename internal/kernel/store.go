@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"kmend/internal/nearest"
 	"kmend/internal/run"
 )
 
@@ -49,7 +50,7 @@ func (e *NotFoundError) Error() string {
 		return "choose a kernel: the running one has not been added, and there are several; use -k with one of " + strings.Join(e.Known, ", ")
 	}
 	msg := fmt.Sprintf("open kernel %s: it has not been added", e.Name)
-	if near := nearest(e.Name, e.Known, 3); len(near) > 0 {
+	if near := nearest.Names(e.Name, e.Known, 3); len(near) > 0 {
 		return msg + "; did you mean " + strings.Join(near, ", ") + "?"
 	}
 	if len(e.Known) > 0 {

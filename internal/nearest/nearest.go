@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kernel
+package nearest
 
 import (
 	"slices"
 	"strings"
 )
 
-// nearest returns up to n of the choices that look most like want, by edit
+// Names returns up to n of the choices that look most like want, by edit
 // distance; only those that are not too far away.
-func nearest(want string, choices []string, n int) []string {
+func Names(want string, choices []string, n int) []string {
 	type scored struct {
 		s string
 		d int
@@ -38,9 +38,9 @@ func nearest(want string, choices []string, n int) []string {
 	return out
 }
 
-// didYouMean is "; did you mean a, b?" or nothing.
-func didYouMean(want string, choices []string) string {
-	near := nearest(want, choices, 3)
+// DidYouMean is "; did you mean a, b?" or nothing.
+func DidYouMean(want string, choices []string) string {
+	near := Names(want, choices, 3)
 	if len(near) == 0 {
 		return ""
 	}

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package driver is the compiler driver behind kmend cc.
+//
+// It knows which arguments of a compiler's command line are kmend's own, runs then// real compiler with the rest, and lists the impacted functions of one compile.n// It must not know kernels or patches.
+package driver
