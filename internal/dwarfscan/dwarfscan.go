@@ -48,13 +48,14 @@ type Inline struct {
 	// the first of DW_AT_ranges): the only place that tells clones apart. Of
 	// several at one address it is that named Host, else one named Host.…, else
 	// the first of the global and then the other ones by name. Empty if the
-	// symbol table has none there, as for code that the linker discarded.
+	// symbol table has none there, as for code that the linker discarded or a
+	// weak function that another one overrides.
 	Symbol string
 	// Depth is 1 if Callee was copied into Host itself, 2 if into a copy in
 	// Host, and so on; the least of all copies in Host.
 	Depth int
 	// Parent is the index in Unit.Inlines of the function through which Callee
-	// came, at a smaller depth; -1 at depth 1.
+	// came, at a smaller depth and into the same Host and Symbol; -1 at depth 1.
 	Parent int
 }
 
@@ -71,7 +72,8 @@ type Unit struct {
 }
 
 // Chain names the functions from Inlines[i].Callee to its Host, both included:
-// each was copied into the next.
+// each was copied into the next. It is shorter than Depth says where a function
+// was copied into a copy of itself.
 func (u *Unit) Chain(i int) []string {
 	host := u.Inlines[i].Host
 	var names []string
