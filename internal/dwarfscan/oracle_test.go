@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"testing"
 
@@ -34,6 +35,9 @@ type oracle struct {
 	data  *dwarf.Data
 	names map[dwarf.Offset]origin
 	funcs map[uint64][]string // function symbols by address; nil for ET_REL
+
+	starts []*dwarf.Entry // of the units
+	files  map[int][]*dwarf.LineFile
 }
 
 type origin struct{ name, place string }
@@ -58,9 +62,19 @@ func newOracle(t testing.TB, r io.ReaderAt) *oracle {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &oracle{t: t, names: map[dwarf.Offset]origin{}}
+	o := &oracle{t: t, names: map[dwarf.Offset]origin{}, files: map[int][]*dwarf.LineFile{}}
 	if o.data, err = f.DWARF(); err != nil {
 		t.Fatal(err)
+	}
+	for r := o.data.Reader(); ; r.SkipChildren() {
+		e, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e == nil {
+			break
+		}
+		o.starts = append(o.starts, e)
 	}
 	if f.Type != elf.ET_REL {
 		o.funcs = map[uint64][]string{}
@@ -105,24 +119,16 @@ func (o *oracle) resolve(off dwarf.Offset) origin {
 
 // file is a path of the line table of the unit that holds off.
 func (o *oracle) file(off dwarf.Offset, i int) string {
-	r := o.data.Reader()
-	var unit *dwarf.Entry
-	for {
-		e, err := r.Next()
+	n := sort.Search(len(o.starts), func(i int) bool { return o.starts[i].Offset > off }) - 1
+	unit := o.starts[n]
+	if o.files[n] == nil {
+		lines, err := o.data.LineReader(unit)
 		if err != nil {
 			o.t.Fatal(err)
 		}
-		if e == nil || e.Offset > off {
-			break
-		}
-		unit = e
-		r.SkipChildren()
+		o.files[n] = lines.Files()
 	}
-	lines, err := o.data.LineReader(unit)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	name := lines.Files()[i].Name
+	name := o.files[n][i].Name
 	if !path.IsAbs(name) {
 		dir, _ := unit.Val(dwarf.AttrCompDir).(string)
 		name = path.Join(dir, name)
@@ -131,7 +137,7 @@ func (o *oracle) file(off dwarf.Offset, i int) string {
 }
 
 // units walks everything.
-func (o *oracle) units(places bool) []*told {
+func (o *oracle) units() []*told {
 	type level struct {
 		host  origin
 		from  string
@@ -165,13 +171,13 @@ func (o *oracle) units(places bool) []*told {
 			inner = cur
 		case dwarf.TagSubprogram:
 			u.Functions++
-			inner = level{host: o.plain(e.Offset, places)}
+			inner = level{host: o.resolve(e.Offset)}
 			inner.from = inner.host.name
 			o.entry(u, inner.host.name, e)
 		case dwarf.TagInlinedSubroutine:
 			u.Copies++
 			ref, _ := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset)
-			callee := o.plain(ref, places)
+			callee := o.resolve(ref)
 			inner.depth++
 			key := callee.name + "<-" + cur.host.name + " " + callee.place
 			if d, ok := u.Pairs[key]; !ok || inner.depth < d {
@@ -186,30 +192,6 @@ func (o *oracle) units(places bool) []*told {
 			cur = inner
 		}
 	}
-}
-
-// plain leaves the place out where it would take too long to find.
-func (o *oracle) plain(off dwarf.Offset, places bool) origin {
-	if places {
-		return o.resolve(off)
-	}
-	n := o.names[off]
-	if n.name == "" {
-		r := o.data.Reader()
-		r.Seek(off)
-		e, err := r.Next()
-		if err != nil {
-			o.t.Fatal(err)
-		}
-		for _, a := range []dwarf.Attr{dwarf.AttrSpecification, dwarf.AttrAbstractOrigin} {
-			if ref, ok := e.Val(a).(dwarf.Offset); ok {
-				n = o.plain(ref, false)
-			}
-		}
-		n.rename(e)
-		o.names[off] = n
-	}
-	return n
 }
 
 // entry notes the symbols at the entry of a function.
@@ -234,19 +216,16 @@ func (o *oracle) entry(u *told, host string, e *dwarf.Entry) {
 }
 
 // ours is the same, as this package has it.
-func ours(units []*Unit, places bool) []*told {
+func ours(units []*Unit) []*told {
 	var out []*told
 	for _, u := range units {
 		n := &told{Name: u.Name, CompDir: u.CompDir, Entries: u.Entries, Functions: u.Functions, Copies: u.Copies, Pairs: map[string]int{}}
 		for _, i := range u.Inlines {
-			key := i.Callee + "<-" + i.Host + " "
-			if places {
-				file := i.File
-				if !strings.HasPrefix(file, "/") {
-					file = u.CompDir + "/" + file
-				}
-				key += fmt.Sprintf("%s:%d", path.Clean(file), i.Line)
+			file := i.File
+			if !path.IsAbs(file) {
+				file = u.CompDir + "/" + file
 			}
+			key := fmt.Sprintf("%s<-%s %s:%d", i.Callee, i.Host, path.Clean(file), i.Line)
 			if d, ok := n.Pairs[key]; !ok || i.Depth < d {
 				n.Pairs[key] = i.Depth
 			}
@@ -257,11 +236,11 @@ func ours(units []*Unit, places bool) []*told {
 }
 
 // agree compares what both read from a file, and returns what we read.
-func agree(t testing.TB, r io.ReaderAt, units []*Unit, places bool) {
+func agree(t testing.TB, r io.ReaderAt, units []*Unit) {
 	t.Helper()
 	o := newOracle(t, r)
-	want := o.units(places)
-	if diff := cmp.Diff(want, ours(units, places), cmpopts.IgnoreUnexported(told{})); diff != "" {
+	want := o.units()
+	if diff := cmp.Diff(want, ours(units), cmpopts.IgnoreUnexported(told{})); diff != "" {
 		t.Fatalf("debug/dwarf (-) and dwarfscan (+) differ:\n%.4000s", diff)
 	}
 	for n, u := range units {
@@ -305,7 +284,7 @@ func testAgrees(t *testing.T, compiler string, flags []string) {
 	for _, source := range []string{"a.c", "b.c", "empty.c", "asm.S", "main.c"} {
 		data := object(t, dir, compiler, source, flags...)
 		units := scan(t, data)
-		agree(t, bytes.NewReader(data), units, true)
+		agree(t, bytes.NewReader(data), units)
 		copies += units[0].Copies
 		names = append(names, source+".o")
 	}
@@ -331,15 +310,15 @@ func testAgrees(t *testing.T, compiler string, flags []string) {
 				t.Errorf("%s is not compressed: %v", file, err)
 			}
 		}
-		agree(t, bytes.NewReader(data), units, true)
+		agree(t, bytes.NewReader(data), units)
 	}
 }
 
 // TestWideUnitsOfClang: the same copies, whatever the size of offsets.
 func TestWideUnitsOfClang(t *testing.T) {
 	dir := writeSources(t)
-	narrow := ours(scan(t, object(t, dir, "clang-14", "a.c", "-gdwarf-5")), true)
-	wide := ours(scan(t, object(t, dir, "clang-14", "a.c", "-gdwarf-5", "-gdwarf64")), true)
+	narrow := ours(scan(t, object(t, dir, "clang-14", "a.c", "-gdwarf-5")))
+	wide := ours(scan(t, object(t, dir, "clang-14", "a.c", "-gdwarf-5", "-gdwarf64")))
 	if diff := cmp.Diff(narrow, wide, cmpopts.IgnoreUnexported(told{})); diff != "" || narrow[0].Copies < 12 {
 		t.Errorf("%d copies; -gdwarf32 (-) and -gdwarf64 (+) differ:\n%s", narrow[0].Copies, diff)
 	}
@@ -378,5 +357,5 @@ func TestAgreesWithDebugDwarfOnAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	agree(t, file, units, false)
+	agree(t, file, units)
 }
