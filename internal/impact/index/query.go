@@ -13,11 +13,12 @@ import (
 // one after the other costs nothing; it is for one goroutine.
 type Query struct {
 	view
-	stamp  uint32
-	seen   []uint32  // by number in the unit: the stamp of the closure that reached it
-	steps  []step    // functions reached, in order, each with how
-	syms   []symStep // symbols reached
-	symSet []uint32  // by number in the unit, as seen
+	stamp    uint32
+	seen     []uint32          // by number in the unit: the stamp of the closure that reached it
+	steps    []step            // functions reached, in order, each with how
+	syms     []symStep         // symbols reached
+	symSet   []uint32          // by number in the unit, as seen
+	bySource map[string]uint32 // units, for UnitOf
 }
 
 // step is a function that a closure reached.
@@ -177,6 +178,7 @@ type Symbol struct {
 	Flags      SymbolFlags
 	Sympos     int    // as livepatch wants it, if SymposWhy is ""
 	SymposWhy  string // why Sympos is not known
+	Missing    string // why the linked object does not have it; "" if it has, or that is not known
 	Twins      []string
 	Own        bool          // it holds the body that was asked for
 	Chain      []impact.Edge // shortest, from the function asked for
@@ -225,6 +227,9 @@ func (q *Query) describe(s symStep, path, object string) Symbol {
 	out := Symbol{
 		Name: q.str(q.node(y.node).name), Unit: path, Object: object, Section: q.str(y.section), Size: y.size, Flags: y.flags,
 		Sympos: int(y.sympos), Own: q.steps[s.at].own,
+	}
+	if y.why == sympAbsent {
+		out.Missing = sympWhy[sympAbsent]
 	}
 	if y.why != sympKnown {
 		out.SymposWhy = "not known"
