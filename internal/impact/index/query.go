@@ -90,7 +90,7 @@ func (q *Query) closure(unitNumber uint32, starts []uint32) {
 // follow follows the edges of some kinds, from the functions reached so far and
 // those that it reaches; only from the first limit of them, if that is not negative.
 func (q *Query) follow(u *unit, limit int, want func(impact.Kind) bool) {
-	for i := 0; i < len(q.steps) && (limit < 0 || i < limit); i++ {
+	for i := 0; i < len(q.steps) && (limit < 0 || i < limit) && q.err == nil; i++ {
 		from, to := q.edges(q.steps[i].node)
 		for e := from; e < to; e++ {
 			edge := edge(q.u32(secEdges, e))
@@ -131,8 +131,8 @@ func (q *Query) reach(u *unit, n uint32, via int32, kind impact.Kind, own bool) 
 
 // aliases starts from the functions of the dump at the address of a symbol.
 func (q *Query) aliases(u *unit, first uint32, s symbol) {
-	for range u.syms {
-		if s.twin == first {
+	for range min(u.syms, q.x.counts[secSyms]) {
+		if s.twin == first || q.err != nil {
 			return
 		}
 		at := s.twin

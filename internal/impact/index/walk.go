@@ -24,9 +24,9 @@ type tree struct {
 	dumps    map[string]string // object file → its dump
 	objects  map[string]bool
 	texts    map[string]bool // *.s
-	mods     []string // *.mod: the objects of a module, one in a line (scripts/Makefile.build)
-	archives []string // *.a
-	modules  []string // *.ko
+	mods     []string        // *.mod: the objects of a module, one in a line (scripts/Makefile.build)
+	archives []string        // *.a
+	modules  []string        // *.ko
 	vmlinux  bool
 }
 

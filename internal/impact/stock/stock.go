@@ -34,14 +34,19 @@ type Request struct {
 type TooManyError struct {
 	Function, File string
 	Count          int
-	Atmost         bool // Count is an upper bound
+	AtMost         bool   // Count is an upper bound
+	Other          string // a file that may include it and is no C file of the kernel
 	Limit          int
 }
 
 func (e *TooManyError) Error() string {
 	count := fmt.Sprint(e.Count)
-	if e.Atmost {
+	if e.AtMost {
 		count = "up to " + count
+	}
+	if e.Other != "" {
+		return fmt.Sprintf("find who is impacted by %s: %s units may include %s, where it is defined, and so may %s, which is no C file of the kernel; "+
+			"ask for one unit as FILE.c:%s, or build the kernel with dumps and use --dumps", e.Function, count, e.File, e.Other, e.Function)
 	}
 	return fmt.Sprintf("find who is impacted by %s: %s units include %s, where it is defined, more than the limit of %d; "+
 		"raise it with --max-units %d, ask for one of them as FILE.c:%s, or build the kernel with dumps and use --dumps",
@@ -225,10 +230,7 @@ func (q *Request) users(ctx context.Context, name, file string) ([]*kbuild.Comma
 	list, err := q.Tree.UsersUpTo(ctx, file, q.MaxUnits)
 	var many *kbuild.UsersError
 	if errors.As(err, &many) {
-		if many.Other != "" {
-			return nil, fmt.Errorf("find who is impacted by %s: %s; build the kernel with dumps and use --dumps, or ask for one unit as FILE.c:%s", name, many.Reason(), name)
-		}
-		return nil, &TooManyError{name, file, many.Count, !many.Built, q.MaxUnits}
+		return nil, &TooManyError{name, file, many.Count, !many.Built, many.Other, q.MaxUnits}
 	}
 	return list, err
 }
