@@ -120,6 +120,9 @@ func (s *impactSourceHandle) answer(ctx context.Context) (*impactAnswer, error) 
 			doc.Complete = false
 			continue
 		}
+		if s.kind == "dwarf" && errors.As(err, &unknown) {
+			return nil, fmt.Errorf("%w; debug information does not name a function whose copies left no instructions: only dumps do", err)
+		}
 		if err != nil {
 			return nil, err
 		}

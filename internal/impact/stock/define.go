@@ -138,6 +138,9 @@ func read(name string, buf []byte) ([]byte, error) {
 
 // defines reports whether a source file may define a function.
 func defines(data []byte, name string) bool {
+	if name == "" {
+		return false
+	}
 	if call, ok := syscall(name); ok {
 		return definesSyscall(data, call)
 	}
