@@ -29,11 +29,11 @@ type AmbiguousError struct {
 
 // Candidate is one of the functions of a name.
 type Candidate struct {
-	File   string `json:"file"`
-	Line   int    `json:"line"`
-	Object string `json:"object"` // what the first of its units is linked into, "" unknown
-	Select string `json:"select"` // what to ask for instead
-	Units  int    `json:"units"`  // how many know it
+	File   string
+	Line   int
+	Object string // what the first of its units is linked into, "" unknown
+	Select string // what to ask for instead
+	Units  int    // how many know it
 }
 
 func (e *AmbiguousError) Error() string {

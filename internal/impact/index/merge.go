@@ -24,9 +24,12 @@ type merge struct {
 
 func newMerge(scanners []*scanner, root string) *merge {
 	m := &merge{scanners: scanners, root: root, strings: newInterner()}
+	nodes, links, syms := 0, 0, 0
 	for _, s := range scanners {
 		m.ids = append(m.ids, make([]uint32, s.strings.len()))
+		nodes, links, syms = nodes+len(s.nodes), links+len(s.links), syms+len(s.syms)
 	}
+	m.file.nodes, m.links, m.file.syms = make([]node, 0, nodes), make([]link, 0, links), make([]symbol, 0, syms)
 	return m
 }
 
