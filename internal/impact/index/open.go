@@ -192,6 +192,15 @@ func (v *view) node(i uint32) (n node) {
 	return n
 }
 
+// symbolNumber is the sym of a node.
+func (v *view) symbolNumber(i uint32) uint32 {
+	if i >= v.x.counts[secNodes] {
+		v.damaged("entry of nodes", i)
+		return 0
+	}
+	return le.Uint32(v.x.sec[secNodes][uint64(i)*nodeSize+20:])
+}
+
 func (v *view) symbol(i uint32) (s symbol) {
 	if b := v.record(secSyms, i); b != nil {
 		s = symbol{value: le.Uint64(b), size: le.Uint64(b[8:]), node: le.Uint32(b[16:]), flags: SymbolFlags(le.Uint32(b[20:])),
@@ -220,7 +229,12 @@ func (v *view) span(from, to, limit uint32, what string) (uint32, uint32) {
 
 // edges is the range of edges of a node.
 func (v *view) edges(i uint32) (from, to uint32) {
-	return v.span(v.u32(secOuts, i), v.u32(secOuts, i+1), v.x.counts[secEdges], "edge")
+	if uint64(i)+1 >= uint64(v.x.counts[secOuts]) {
+		v.damaged("entry of first edges", i)
+		return 0, 0
+	}
+	b := v.x.sec[secOuts][4*uint64(i):]
+	return v.span(le.Uint32(b), le.Uint32(b[4:]), v.x.counts[secEdges], "edge")
 }
 
 // named is the range in the nodes by name of a name.

@@ -82,22 +82,41 @@ func (q *Query) closure(unitNumber uint32, starts []uint32) {
 	// inlined into, as a recursive function is, counts as its own. Calls last:
 	// who is reached in another way too keeps that reason, and a caller has no
 	// interface that depends on the body, so it leads no further.
-	q.follow(&u, -1, func(k impact.Kind) bool { return k.IsClone() || k == impact.Recursive })
-	q.follow(&u, -1, func(k impact.Kind) bool { return k != impact.Calls })
-	q.follow(&u, len(q.steps), func(k impact.Kind) bool { return k == impact.Calls })
+	q.follow(&u, true)
+	q.follow(&u, false)
+	q.callers(&u)
 }
 
-// follow follows the edges of some kinds, from the functions reached so far and
-// those that it reaches; only from the first limit of them, if that is not negative.
-func (q *Query) follow(u *unit, limit int, want func(impact.Kind) bool) {
-	for i := 0; i < len(q.steps) && (limit < 0 || i < limit) && q.err == nil; i++ {
-		from, to := q.edges(q.steps[i].node)
-		for e := from; e < to; e++ {
-			edge := edge(q.u32(secEdges, e))
-			if kind := edge.kind(); want(kind) {
-				own := q.steps[i].own && (kind.IsClone() || kind == impact.Recursive)
-				q.reach(u, edge.to(), int32(i), kind, own)
+// follow follows the edges from the functions reached so far and those that it
+// reaches: those to clones only, or all but calls.
+func (q *Query) follow(u *unit, clones bool) {
+	for i := 0; i < len(q.steps) && q.err == nil; i++ {
+		at := q.steps[i]
+		if clones && !at.own {
+			continue
+		}
+		from, to := q.edges(at.node)
+		for b := q.x.sec[secEdges][4*uint64(from) : 4*uint64(to)]; len(b) >= 4; b = b[4:] {
+			edge := edge(le.Uint32(b))
+			kind := edge.kind()
+			clone := kind.IsClone() || kind == impact.Recursive
+			if kind != impact.Calls && (clone || !clones) {
+				q.reach(u, edge.to(), int32(i), kind, at.own && clone)
 			}
+		}
+	}
+}
+
+// callers follows the calls of clones; they are the last edges of a function.
+func (q *Query) callers(u *unit) {
+	for i, n := 0, len(q.steps); i < n && q.err == nil; i++ {
+		from, to := q.edges(q.steps[i].node)
+		first := to
+		for first > from && edge(q.u32(secEdges, first-1)).kind() == impact.Calls {
+			first--
+		}
+		for ; first < to; first++ {
+			q.reach(u, edge(q.u32(secEdges, first)).to(), int32(i), impact.Calls, false)
 		}
 	}
 }
@@ -114,7 +133,7 @@ func (q *Query) reach(u *unit, n uint32, via int32, kind impact.Kind, own bool) 
 	}
 	q.seen[i] = q.stamp
 	q.steps = append(q.steps, step{n, via, kind, own})
-	sym := q.node(n).sym
+	sym := q.symbolNumber(n)
 	if sym == 0 {
 		return
 	}
