@@ -208,25 +208,53 @@ func (a *app) counts(phase string) func(done, total int) {
 }
 
 func newImpactVerifyCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	var dir string
+	c := &cobra.Command{
 		Use:   "verify INDEX",
-		Short: "Check all of an index",
+		Short: "Check all of an index, and whether it is of a build",
 		Long: `verify reads all of an index: its checksums, and whether what one part says of
-another is so. Questions check only what they touch.`,
-		Example: "  kmend impact verify linux.idx",
+another is so. Questions check only what they touch. With --dumps it reads the
+build as well and lists the units that are not those of the index.`,
+		Example: "  kmend impact verify linux.idx\n  kmend impact verify linux.idx --dumps /home/me/linux-build",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			x, err := index.Open(args[0])
-			if err != nil {
-				return err
-			}
-			defer x.Close()
-			if err := x.Verify(); err != nil {
-				return fmt.Errorf("verify %s: %w", args[0], err)
-			}
-			return a.describeIndex(args[0])
+			return a.impactVerify(c.Context(), args[0], dir)
 		},
 	}
+	c.Flags().StringVar(&dir, "dumps", "", "the build that the index should be of")
+	_ = c.MarkFlagDirname("dumps")
+	return c
+}
+
+func (a *app) impactVerify(ctx context.Context, name, dir string) error {
+	x, err := index.Open(name)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	if err := x.Verify(); err != nil {
+		return fmt.Errorf("verify %s: %w", name, err)
+	}
+	if dir != "" {
+		data, err := index.Build(ctx, index.Options{Dir: dir, Progress: a.counts("read dumps")})
+		if err != nil {
+			return err
+		}
+		now, err := index.Parse(data)
+		if err != nil {
+			return err
+		}
+		diff, err := index.Differences(x, now)
+		if err != nil {
+			return err
+		}
+		if len(diff) > 0 {
+			const most = 20
+			list := strings.Join(diff[:min(len(diff), most)], "\n  ")
+			return &exitError{exitRefused, fmt.Errorf("verify %s: it is not of the build in %s, %d units differ:\n  %s\nmake it anew with kmend impact index", name, dir, len(diff), list)}
+		}
+	}
+	return a.describeIndex(name)
 }
 
 // describeIndex says what an index holds.

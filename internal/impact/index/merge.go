@@ -17,9 +17,7 @@ type merge struct {
 	ids      [][]uint32 // worker's string → merged string + 1; 0: not met yet
 	file     file
 	links    []link
-	nameIDs  []uint32 // of nodes
-	root     string   // prefix of the source files' paths, with a slash; "" if not known
-	paths    []string // of units
+	root     string // prefix of the source files' paths, with a slash; "" if not known
 }
 
 func newMerge(scanners []*scanner, root string) *merge {
@@ -88,7 +86,6 @@ func (m *merge) addAs(u *scanned, source, object string) {
 		f.syms = append(f.syms, y)
 	}
 	f.units = append(f.units, out)
-	m.paths = append(m.paths, u.path)
 }
 
 // finish lays edges out by node and nodes by name, and replaces the numbers of
