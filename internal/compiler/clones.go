@@ -86,7 +86,9 @@ func parseNode(fields []string) (Node, error) {
 	if err != nil {
 		return Node{}, fmt.Errorf("order of %.60q: %w", fields[0], err)
 	}
-	return Node{Name: fields[0], Order: order}, nil
+	// A name that the source gave by an asm label begins with a star, which the
+	// symbol does not have (gcc/varasm.cc: assemble_name).
+	return Node{Name: strings.TrimPrefix(fields[0], "*"), Order: order}, nil
 }
 
 // Reached returns the names of all functions that the body of the function

@@ -55,7 +55,7 @@ func ParseLevel(name string) (Level, error) {
 		}
 	}
 	names := append([]string{"inline-only-static"}, levelNames[:]...)
-	return Plain, fmt.Errorf("unknown level %.60q of -flive-patching%s; the levels are none, only-inline-static, inline, inline-clone and plain",
+	return Plain, fmt.Errorf("unknown level %.60q, where none, only-inline-static, inline, inline-clone and plain are known%s",
 		name, nearest.DidYouMean(name, names))
 }
 
