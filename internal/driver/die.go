@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -19,6 +20,9 @@ func Die(s syscall.Signal) int {
 	var action [4]uintptr
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-	_ = syscall.Kill(syscall.Getpid(), s)
+	// To this very thread: another one might still be about to take the signal
+	// when this one ends the process.
+	runtime.LockOSThread()
+	_ = unix.Tgkill(syscall.Getpid(), unix.Gettid(), s)
 	return 128 + int(s)
 }

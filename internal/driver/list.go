@@ -106,7 +106,7 @@ func (r *runner) list(d *dump, found *compiler.Facts) error {
 	if err := rec.fill(u, r.c.List); err != nil {
 		return err
 	}
-	return write(rec, r.c.List, r.out)
+	return writeList(rec, r.c.List, r.out)
 }
 
 // dump is where the .ipa-clones dump of one compile goes.

@@ -42,10 +42,10 @@ type Impacted struct {
 
 // Reason is one step of a chain.
 type Reason struct {
-	From   string      `json:"from"`
-	To     string      `json:"to"`
-	Kind   impact.Kind `json:"kind"`
-	Detail string      `json:"detail,omitempty"`
+	From   string `json:"from"`
+	To     string `json:"to"`
+	Kind   string `json:"kind"` // impact.Kind
+	Detail string `json:"detail,omitempty"`
 }
 
 // Unknown is a function that was asked for and that the translation unit does
@@ -95,7 +95,7 @@ func (rec *Record) fill(u *impact.Unit, l *List) error {
 func reasons(chain []impact.Edge) []Reason {
 	var out []Reason
 	for _, e := range chain {
-		out = append(out, Reason{From: e.From, To: e.To, Kind: e.Kind, Detail: e.Detail})
+		out = append(out, Reason{From: e.From, To: e.To, Kind: e.Kind.String(), Detail: e.Detail})
 	}
 	return out
 }
@@ -151,16 +151,16 @@ func steps(chain []Reason) string {
 	var out []string
 	for _, r := range chain {
 		switch r.Kind {
-		case impact.Inlined:
+		case impact.Inlined.String():
 			out = append(out, fmt.Sprintf("%s inlined into %s", r.From, r.To))
-		case impact.Calls:
+		case impact.Calls.String():
 			out = append(out, fmt.Sprintf("%s called by %s", r.From, r.To))
-		case impact.Fact:
+		case impact.Fact.String():
 			out = append(out, fmt.Sprintf("fact about %s used in %s (%s)", r.From, r.To, r.Detail))
-		case impact.Recursive:
+		case impact.Recursive.String():
 			out = append(out, fmt.Sprintf("%s inlined into itself", r.From))
 		default:
-			out = append(out, fmt.Sprintf("%s cloned as %s (%v)", r.From, r.To, r.Kind))
+			out = append(out, fmt.Sprintf("%s cloned as %s (%s)", r.From, r.To, r.Kind))
 		}
 	}
 	return strings.Join(out, ", ")

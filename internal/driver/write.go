@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// write puts a record where the list is to go.
-func write(rec *Record, l *List, out io.Writer) error {
+// writeList puts a record where the list is to go.
+func writeList(rec *Record, l *List, out io.Writer) error {
 	data := rec.text()
 	if l.JSON {
 		var err error
