@@ -59,6 +59,10 @@ func kbuildCommand(t *testing.T, source string) (dir string, gcc []string) {
 // (-fipa-modref), which no dump of clones shows.
 func TestCCKernelUnit(t *testing.T) {
 	dir, gcc := kbuildCommand(t, "kernel/events/callchain.c")
+	version, err := ccCommand(t, dir, "--version").Output()
+	if err != nil || !bytes.HasPrefix(version, []byte(gcc[0]+" ")) {
+		t.Errorf("in the O= directory kmend cc is %.60q, %v; want %s", version, err, gcc[0])
+	}
 	out := t.TempDir()
 	plain, ours := filepath.Join(out, "plain.o"), filepath.Join(out, "ours.o")
 	cmd := exec.Command(gcc[0], append(gcc[1:], "-o", plain)...)

@@ -73,6 +73,9 @@ func (r *runner) hint() {
 	if r.c.Level < compiler.OnlyInlineStatic || r.c.source() == "-" {
 		return
 	}
+	if err := os.Setenv("LC_ALL", "C"); err != nil { // inlineErrors are in English
+		return
+	}
 	var log bytes.Buffer
 	if res, err := r.child(r.args, &log); err != nil || res.Exit == 0 {
 		return

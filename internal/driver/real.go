@@ -3,8 +3,6 @@
 package driver
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,24 +59,22 @@ func configured() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the compiler of the kernel in this directory: %w; name the compiler in %s", err, CompilerVar)
 	}
-	sc := bufio.NewScanner(bytes.NewReader(data))
-	for sc.Scan() {
-		text, found := strings.CutPrefix(sc.Text(), `CONFIG_CC_VERSION_TEXT="`)
-		if !found {
-			continue
-		}
-		// Clang begins with the name of who built it, if with anything.
-		if before, after, found := strings.Cut(text, "clang version "); found && !strings.Contains(before, "(") {
-			major, _, _ := strings.Cut(after, ".")
-			if _, err := exec.LookPath("clang-" + major); err == nil {
-				return "clang-" + major, nil
-			}
-			return "clang", nil
-		}
-		word, _, _ := strings.Cut(text, " ")
-		return strings.TrimSuffix(word, `"`), nil
+	_, text, found := strings.Cut("\n"+string(data), "\nCONFIG_CC_VERSION_TEXT=")
+	if !found {
+		return "", nil // a kernel before 4.18, which did not record it
 	}
-	return "", nil // a kernel before 4.18, which did not record it
+	text, _, _ = strings.Cut(text, "\n")
+	text = strings.Trim(text, `"`) // there until 5.17
+	// Clang begins with the name of who built it, if with anything.
+	if before, after, found := strings.Cut(text, "clang version "); found && !strings.Contains(before, "(") {
+		major, _, _ := strings.Cut(after, ".")
+		if _, err := exec.LookPath("clang-" + major); err == nil {
+			return "clang-" + major, nil
+		}
+		return "clang", nil
+	}
+	word, _, _ := strings.Cut(text, " ")
+	return word, nil
 }
 
 // isSelf reports whether a word of a command stands for this program.

@@ -22,11 +22,13 @@ func TestRealCompiler(t *testing.T) {
 		t.Fatal(err)
 	}
 	conf := func(text string) {
-		writeFile(t, filepath.Join(b.dir, autoConf), "CONFIG_X=y\nCONFIG_CC_VERSION_TEXT=\""+text+"\"\n")
+		writeFile(t, filepath.Join(b.dir, autoConf), "CONFIG_X=y\nCONFIG_CC_VERSION_TEXT="+text+"\nCONFIG_Y=y\n")
 	}
-	conf("gcc-11 (Debian 11.3.0-12) 11.3.0")
-	if got := major(); got != "11" {
-		t.Errorf("in the directory of a kernel configured with gcc-11: GCC %s", got)
+	for _, text := range []string{"gcc-11 (Debian 11.3.0-12) 11.3.0", `"gcc-11 (Debian 11.3.0-12) 11.3.0"`} { // with quotes before 5.17
+		conf(text)
+		if got := major(); got != "11" {
+			t.Errorf("in the directory of a kernel configured with %s: GCC %s", text, got)
+		}
 	}
 	conf("gcc-99 (Debian) 99.0")
 	if o := b.kmend("-dumpversion"); o.exit == 0 || !strings.Contains(o.stderr, "gcc-99") || !strings.Contains(o.stderr, "CONFIG_CC_VERSION_TEXT") {
