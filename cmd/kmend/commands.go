@@ -11,5 +11,6 @@ var commands = []func(*app) *cobra.Command{
 	newBuildCmd,
 	newPlanCmd,
 	newTestCmd,
+	newAuditCmd,
 	newSurveyCmd,
 }
