@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oracle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"kmend/internal/delta"
+)
+
+// factFlags switch off, one at a time, the optimisations by which GCC 11 and 12
+// use facts about one function in another. They are what
+// -flive-patching=inline-clone switches off (gcc/opts.cc:
+// control_options_for_live_patching), without what that leaves on.
+var factFlags = []string{
+	"-fno-ipa-modref", "-fno-ipa-pure-const", "-fno-ipa-ra", "-fno-ipa-reference", "-fno-ipa-reference-addressable",
+	"-fno-ipa-icf", "-fno-ipa-bit-cp", "-fno-ipa-vrp", "-fno-ipa-stack-alignment", "-fno-ipa-pta",
+}
+
+// factPairs are optimisations that find the same fact, so that one alone does
+// not make a difference go.
+var factPairs = [][]string{
+	{"-fno-ipa-modref", "-fno-ipa-pure-const"}, {"-fno-ipa-bit-cp", "-fno-ipa-vrp"},
+	{"-fno-ipa-reference", "-fno-ipa-reference-addressable"}, {"-fno-ipa-modref", "-fno-ipa-ra"},
+	{"-fno-ipa-modref", "-fno-ipa-reference"}, {"-fno-ipa-pure-const", "-fno-ipa-reference"},
+}
+
+// coldFlags switch off what places code or chooses its size by guessing how
+// often it runs: no fact that the program's meaning depends on.
+var coldFlags = [][]string{{"-fno-guess-branch-probability"}, {"-fno-ipa-profile"}, {"-fno-reorder-blocks-and-partition"}}
+
+// comparison is two variants that are compared, whatever the flags beside them.
+type comparison struct {
+	what          string // in words
+	before, after string // tails
+}
+
+func (c comparison) at(flags []string) (before, after variant) {
+	return variant{c.before, flags}, variant{c.after, flags}
+}
+
+// compare is Unit.compare with a memory.
+func (x *explainer) compare(ctx context.Context, c comparison, flags []string) (*difference, error) {
+	before, after := c.at(flags)
+	key := before.key() + "\x01" + after.key()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if d, ok := x.seen[key]; ok {
+		return d, nil
+	}
+	d, err := x.u.compare(ctx, before, after)
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		d, err = nil, nil // this way of compiling proves nothing
+	}
+	if err != nil {
+		return nil, err
+	}
+	x.seen[key] = d
+	return d, nil
+}
+
+// equal reports whether a function is the same in both variants with the flags.
+func (x *explainer) equal(ctx context.Context, c comparison, symbol string, flags []string) (bool, error) {
+	d, err := x.compare(ctx, c, flags)
+	return err == nil && d != nil && d.of(symbol) == same, err
+}
+
+// explain proves the class of a function that depends on the body.
+func (x *explainer) explain(ctx context.Context, c Change) (*Miss, error) {
+	m := &Miss{Change: c}
+	// What hiding the body does, and what hiding does beyond forbidding copies of
+	// it: noinline, noclone and no_icf leave all facts about the body in use.
+	hides := comparison{"hiding the body", "", redeclare("noipa", x.name)}
+	beyond := comparison{"hiding the body beyond forbidding copies of it", redeclare("noinline,noclone,no_icf", x.name), hides.after}
+	for _, try := range []func(context.Context, *Miss, comparison, comparison) (bool, error){x.fact, x.ripple, x.cold, x.kept} {
+		done, err := try(ctx, m, hides, beyond)
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			return m, x.show(ctx, m, hides)
+		}
+	}
+	m.Class = Unexplained
+	m.Evidence = append(m.Evidence, "its code differs in every pair of compiles that would have explained it: treat it as depending on a fact")
+	return m, x.show(ctx, m, hides)
+}
+
+// show adds the disassembly, if it was asked for.
+func (x *explainer) show(ctx context.Context, m *Miss, c comparison) (err error) {
+	if x.u.opt.Disassemble && !m.Gone {
+		before, after := c.at(nil)
+		m.Disassembly, err = x.u.disassembly(ctx, m.Symbol, before, after)
+	}
+	return err
+}
+
+// fact tries whether the difference goes with the use of facts off.
+func (x *explainer) fact(ctx context.Context, m *Miss, hides, beyond comparison) (bool, error) {
+	if x.u.opt.FactsOff {
+		return false, nil
+	}
+	for _, c := range []comparison{hides, beyond} {
+		on, err := x.equal(ctx, c, m.Symbol, nil)
+		if err != nil {
+			return false, err
+		}
+		off, err := x.equal(ctx, c, m.Symbol, factFlags)
+		if err != nil {
+			return false, err
+		}
+		if on || !off {
+			continue
+		}
+		m.Class = Fact
+		m.Evidence = append(m.Evidence, fmt.Sprintf("%s changes its code, and does not with all of %s in both compiles", c.what, strings.Join(factFlags, " ")))
+		m.Optimisations, err = x.culprits(ctx, m, c)
+		return true, err
+	}
+	return false, nil
+}
+
+// culprits names the optimisations without which the difference goes.
+func (x *explainer) culprits(ctx context.Context, m *Miss, c comparison) ([]string, error) {
+	var out []string
+	for _, f := range factFlags {
+		eq, err := x.equal(ctx, c, m.Symbol, []string{f})
+		if err != nil {
+			return nil, err
+		}
+		if eq {
+			out = append(out, optimisation(f))
+			m.Evidence = append(m.Evidence, "it does not with "+f+" alone either")
+		}
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	for _, pair := range factPairs {
+		eq, err := x.equal(ctx, c, m.Symbol, pair)
+		if err != nil {
+			return nil, err
+		}
+		if eq {
+			m.Evidence = append(m.Evidence, "no single one of them makes it go; "+strings.Join(pair, " ")+" do")
+			return []string{optimisation(pair[0]), optimisation(pair[1])}, nil
+		}
+	}
+	m.Evidence = append(m.Evidence, "no single one and none of the usual pairs makes it go, all of them do")
+	return nil, nil
+}
+
+func optimisation(flag string) string { return strings.TrimPrefix(flag, "-fno-") }
+
+// ripple tries whether forbidding copies of the body alone gives the same code
+// as hiding it: then no fact about it is used. That the function has no copy of
+// the body is known, as it would have been predicted.
+func (x *explainer) ripple(ctx context.Context, m *Miss, _, beyond comparison) (bool, error) {
+	eq, err := x.equal(ctx, beyond, m.Symbol, nil)
+	if err != nil || !eq {
+		return false, err
+	}
+	m.Class = Ripple
+	m.Evidence = append(m.Evidence, "with the body only noinline, noclone and no_icf, all facts about it in use, its code is what it is with the body hidden; "+
+		"GCC's account has no way for the body into it")
+	return true, nil
+}
+
+// cold tries whether the difference goes without guesses of frequency.
+func (x *explainer) cold(ctx context.Context, m *Miss, hides, beyond comparison) (bool, error) {
+	for _, c := range []comparison{hides, beyond} {
+		for _, flags := range coldFlags {
+			eq, err := x.equal(ctx, c, m.Symbol, flags)
+			if err != nil {
+				return false, err
+			}
+			if !eq {
+				continue
+			}
+			m.Class, m.Optimisations = Cold, []string{optimisation(flags[0])}
+			m.Evidence = append(m.Evidence, fmt.Sprintf("%s does not change its code with %s in both compiles, and does with the use of facts off", c.what, flags[0]))
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// kept tries, for a function that is gone, whether it stays what it is when it
+// is kept by force: then its code as it was depends on nothing.
+func (x *explainer) kept(ctx context.Context, m *Miss, hides, _ comparison) (bool, error) {
+	if !m.Gone || !identifier.MatchString(m.Symbol) {
+		return false, nil
+	}
+	keep := redeclare("used,noinline", m.Symbol)
+	pairs := []comparison{
+		{"keeping it", "", keep},
+		{"hiding the body while it is kept", keep, keep + hides.after},
+	}
+	for _, c := range pairs {
+		if eq, err := x.equal(ctx, c, m.Symbol, nil); err != nil || !eq {
+			return false, err
+		}
+	}
+	m.Class = Ripple
+	m.Evidence = append(m.Evidence, "declared used and noinline its code is what it was, with the body hidden and not: only where it is copied to moved")
+	return true, nil
+}
+
+// names of functions for messages about several.
+func sorted(set map[string]bool) []string {
+	var out []string
+	for n := range set {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// isLocalFunction reports whether an item is a static function under its own
+// name.
+func isLocalFunction(it *delta.Item) bool {
+	return it.Kind == delta.Func && it.Parent == nil && !it.IsGlobal() && identifier.MatchString(it.Name)
+}

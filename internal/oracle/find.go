@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oracle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"kmend/internal/patch"
+)
+
+// syscall takes the name of a system call out of the names of its bodies
+// (include/linux/syscalls.h, arch/x86/include/asm/syscall_wrapper.h).
+var syscall = regexp.MustCompile(`^__(?:do|se|x64|ia32)_(?:compat_)?sys_(\w+)$`)
+
+// definition matches what begins the definition of a function in the kernel's
+// style: its name on a line that begins at column 0, or after one that does.
+func definition(name string) (*regexp.Regexp, error) {
+	pattern := `(?m)^(?:[A-Za-z_][^;{}()=#\n]*\n?[^;{}()=#\n]*[\s*])?` + regexp.QuoteMeta(name) + `\s*\([^;{}]*\)[^;{}=]*\{`
+	if m := syscall.FindStringSubmatch(name); m != nil {
+		pattern += `|(?m)^(?:COMPAT_)?SYSCALL(?:32)?_DEFINE\d\s*\(\s*` + regexp.QuoteMeta(m[1]) + `\b`
+	}
+	return regexp.Compile(pattern)
+}
+
+// FindDefinition lists the C files below sourceDir, relative to it, that seem to
+// define a function. Whether a unit has it is for its object to say. The error
+// is a *NotFoundError if there is none.
+func FindDefinition(ctx context.Context, sourceDir, name string) ([]string, error) {
+	if !identifier.MatchString(name) {
+		return nil, &NotFoundError{Name: name, Why: "that is no name of a function"}
+	}
+	re, err := definition(name)
+	if err != nil {
+		return nil, fmt.Errorf("find function %s: %w", name, err)
+	}
+	var found, headers []string
+	needle := []byte(name)
+	if m := syscall.FindStringSubmatch(name); m != nil {
+		needle = []byte(m[1])
+	}
+	for _, d := range append(slices.Clone(sampleDirs), "include", "init", "certs") {
+		err := filepath.WalkDir(filepath.Join(sourceDir, d), func(p string, e fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil || ctx.Err() != nil {
+				return cmpErr(err, ctx.Err())
+			}
+			rel, err := filepath.Rel(sourceDir, p)
+			kind := patch.Classify(filepath.ToSlash(rel))
+			if err != nil || e.IsDir() || kind != patch.Source && kind != patch.Header {
+				return err
+			}
+			data, err := os.ReadFile(p)
+			if err != nil || !bytes.Contains(data, needle) || !re.Match(data) {
+				return err
+			}
+			if kind == patch.Source {
+				found = append(found, rel)
+			} else {
+				headers = append(headers, rel)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("find function %s: %w", name, err)
+		}
+	}
+	slices.Sort(found)
+	switch {
+	case len(found) > 0:
+		return found, nil
+	case len(headers) > 0:
+		return nil, &NotFoundError{Name: name, Why: fmt.Sprintf("it is defined in a header (%s): name a unit that uses it, as UNIT.c:%s", strings.Join(headers, ", "), name)}
+	}
+	return nil, &NotFoundError{Name: name, Why: "no C file of the kernel seems to define it: name its unit, as UNIT.c:" + name}
+}
