@@ -39,6 +39,7 @@ type Command struct {
 	Mode    string // the option that makes it stop before there is an object (-E, -S, -M, --version, …), or ""
 
 	last map[string]string // -fNAME and -fno-NAME: the last one given, by name without no-
+	bits string            // -m16, -m32, -mx32: code that is not that of the kernel proper
 	own  []string          // -fdump-… of the user's own
 }
 
@@ -175,6 +176,10 @@ func (p *parser) option(a string) {
 		c.Output = strings.TrimPrefix(a, "--output=")
 	case strings.HasPrefix(a, "-x"):
 		p.lang = a[2:]
+	case a == "-m16", a == "-m32", a == "-mx32":
+		c.bits = a
+	case a == "-m64":
+		c.bits = ""
 	case strings.HasPrefix(a, "-fdump-"):
 		c.own = append(c.own, a)
 	case strings.HasPrefix(a, "-f"):
@@ -266,6 +271,8 @@ func (c *Command) NoList() string {
 		return c.Mode + " makes no object"
 	case code == 0:
 		return "no source is compiled"
+	case c.bits != "":
+		return c.bits + " makes code for boot or user space, which no live patch reaches" // the 32-bit vDSO
 	case null == len(c.Sources):
 		return "the source is /dev/null"
 	case c.Output == "/dev/null":

@@ -85,6 +85,7 @@ func TestNoList(t *testing.T) {
 		"-Wp,-MMD,x.d -c -x assembler-with-cpp a.c -o a.o", "--version", "-print-file-name=plugin", "-dumpmachine",
 		"-###  -c a.c", "-Werror -O2 -c -x c /dev/null -o /tmp/x.o", "-Werror -S -x c /dev/null -o /dev/null",
 		"a.o b.o -o prog", "-nostdlib -Wl,--build-id -shared a.o -o a.so", "-c a.c -o /dev/null", "-c -x c-header a.h", "",
+		"-m64 -m32 -c vclock_gettime.c -o vclock_gettime.o",
 	} {
 		c := parse(t, line+ours)
 		if c.NoList() == "" {
@@ -92,7 +93,7 @@ func TestNoList(t *testing.T) {
 		}
 	}
 	for line, object := range map[string]string{
-		"-c dir/a.c": "a.o", "-c a.c -o x/b.o": "x/b.o", "-c a.i -ob.o": "b.o", "-x c -c - -o std.o": "std.o", "-c -MMD -MF a.c -I b.c d.c": "d.o",
+		"-c -m32 -m64 dir/a.c": "a.o", "-c a.c -o x/b.o": "x/b.o", "-c a.i -ob.o": "b.o", "-x c -c - -o std.o": "std.o", "-c -MMD -MF a.c -I b.c d.c": "d.o",
 	} {
 		c := parse(t, line+ours)
 		if why := c.NoList(); why != "" || c.Object() != object {

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"kmend/internal/nearest"
 	"kmend/internal/run"
@@ -34,7 +35,11 @@ const (
 	recordVersion = 1
 )
 
-var nameRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}$`)
+// nameRE is made when it is needed: the bound makes it large, and kmend cc
+// starts once for every file of a build.
+var nameRE = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}$`)
+})
 
 // NotFoundError says that no kernel of that name has been added.
 type NotFoundError struct {
@@ -70,7 +75,7 @@ func storeDir() (string, error) {
 
 // entryDir checks the name and returns the directory of that kernel.
 func entryDir(name string) (string, error) {
-	if !nameRE.MatchString(name) {
+	if !nameRE().MatchString(name) {
 		return "", fmt.Errorf("kernel name %q: letters, digits and ._+~- are allowed, the first a letter or digit", name)
 	}
 	root, err := storeDir()
@@ -96,7 +101,7 @@ func List() ([]*Kernel, error) {
 	}
 	var out []*Kernel
 	for _, e := range entries {
-		if !e.IsDir() || !nameRE.MatchString(e.Name()) {
+		if !e.IsDir() || !nameRE().MatchString(e.Name()) {
 			continue
 		}
 		k, err := load(filepath.Join(root, e.Name()))
