@@ -134,10 +134,11 @@ func readTable(data []byte, key tableKey) (*table, int, error) {
 			return nil, 0, fmt.Errorf("abbreviation %d at %#x is cut off or does not say whether it has children: %w", code, pos, ErrDamaged)
 		}
 		a := abbrev{kind: kinds[tag], children: data[next] == 1}
-		var err error
-		if pos, err = t.compile(&a, data, next+1); err != nil {
+		after, err := t.compile(&a, data, next+1)
+		if err != nil {
 			return nil, 0, fmt.Errorf("abbreviation %d at %#x: %w", code, pos, err)
 		}
+		pos = after
 		if _, twice := t.abbrev(code); twice {
 			return nil, 0, fmt.Errorf("abbreviation %d is there twice: %w", code, ErrDamaged)
 		}

@@ -126,17 +126,24 @@ func New(data []byte) (f *File, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read debug information: %w", err)
 	}
-	f = &File{}
-	if f.sections, err = elf.debugSections(); err != nil {
+	sections, err := elf.debugSections()
+	if err != nil {
 		return nil, fmt.Errorf("read debug information: %w", err)
 	}
-	if f.symbols, err = elf.functionSymbols(); err != nil {
+	symbols, err := elf.functionSymbols()
+	if err != nil {
 		return nil, fmt.Errorf("read debug information: %w", err)
 	}
-	if f.units, err = readUnitHeaders(f.sections.info); err != nil {
+	return newFile(sections, symbols)
+}
+
+func newFile(sections sections, symbols symbols) (*File, error) {
+	units, err := readUnitHeaders(sections.info)
+	if err != nil {
 		return nil, fmt.Errorf("read debug information: %w", err)
 	}
-	f.tables.init(f.sections.abbrev)
+	f := &File{sections: sections, symbols: symbols, units: units}
+	f.tables.init(sections.abbrev)
 	return f, nil
 }
 

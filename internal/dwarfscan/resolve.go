@@ -174,10 +174,13 @@ func (s *scanner) identify(off uint64) (identity, error) {
 		}
 		for _, at := range []slot{slotLinkage, slotName} {
 			if v.has(at) && !linked && (id.name == nil || at == slotLinkage) {
-				if id.name, err = s.file.text(r, textRef(v.v[at])); err != nil {
+				name, err := s.file.text(r, textRef(v.v[at]))
+				if err != nil {
 					return id, fmt.Errorf("the function at %#x: %s: %w", off, at, err)
 				}
-				linked = at == slotLinkage
+				if len(name) > 0 {
+					id.name, linked = name, at == slotLinkage
+				}
 			}
 		}
 		if v.has(slotFile) && id.root == nil {
