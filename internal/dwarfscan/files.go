@@ -192,6 +192,11 @@ func (t *fileTable) readEntries(l layout, line []byte, pos *int, dirs bool) bool
 	if p < 0 {
 		return false
 	}
+	if room := int(min(count, uint64(len(line)-p))); dirs { // an entry has a byte at least
+		t.dirs = make([]textRef, 0, room)
+	} else {
+		t.files = make([]fileEntry, 0, room)
+	}
 	for ; count > 0; count-- {
 		var e fileEntry
 		start := p

@@ -34,6 +34,7 @@ type scanner struct {
 	file      *File
 	root      root
 	table     *table
+	room      table // where a table is put together
 	functions []function
 	copies    []copied
 	stack     []frame
@@ -60,7 +61,7 @@ func (s *scanner) read(h *unitHeader) (*Unit, error) {
 	s.root = root{head: h}
 	s.functions, s.copies, s.stack, s.entries = s.functions[:0], s.copies[:0], s.stack[:0], 0
 	var err error
-	if s.table, err = s.file.tables.get(h.table); err != nil {
+	if s.table, err = s.file.tables.get(h.table, &s.room); err != nil {
 		return nil, err
 	}
 	if h.first == h.end {
