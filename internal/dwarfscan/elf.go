@@ -205,6 +205,24 @@ func decompress(data []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// relocSections finds the section with the relocations of each section, and
+// refuses files that other sections show not to be for us.
+func (f *elfFile) relocSections() (map[int]int, error) {
+	relocs := map[int]int{}
+	for i, sec := range f.sections {
+		if sec.kind == elf.SHT_RELA || sec.kind == elf.SHT_REL {
+			relocs[int(sec.info)] = i
+		}
+		switch sec.name {
+		case ".gnu_debugaltlink":
+			return nil, fmt.Errorf("dwz moved parts of the debug information to another file (.gnu_debugaltlink): take a file that dwz -m has not been run on: %w", ErrUnsupported)
+		case ".zdebug_info":
+			return nil, fmt.Errorf("debug information compressed in GNU's old form (.zdebug_info): decompress it first (objcopy --decompress-debug-sections): %w", ErrUnsupported)
+		}
+	}
+	return relocs, nil
+}
+
 // debugSections finds the sections with debug information.
 func (f *elfFile) debugSections() (sections, error) {
 	var s sections
@@ -213,17 +231,9 @@ func (f *elfFile) debugSections() (sections, error) {
 		".debug_line_str": &s.lineStr, ".debug_line": &s.line, ".debug_str_offsets": &s.strOffsets,
 		".debug_addr": &s.addr, ".debug_ranges": &s.ranges, ".debug_rnglists": &s.rangeLists,
 	}
-	relocs := map[int]int{} // section → the section of its relocations
-	for i, sec := range f.sections {
-		if sec.kind == elf.SHT_RELA || sec.kind == elf.SHT_REL {
-			relocs[int(sec.info)] = i
-		}
-		switch sec.name {
-		case ".gnu_debugaltlink":
-			return s, fmt.Errorf("dwz moved parts of the debug information to another file (.gnu_debugaltlink): take a file that dwz -m has not been run on: %w", ErrUnsupported)
-		case ".zdebug_info":
-			return s, fmt.Errorf("debug information compressed in GNU's old form (.zdebug_info): decompress it first (objcopy --decompress-debug-sections): %w", ErrUnsupported)
-		}
+	relocs, err := f.relocSections()
+	if err != nil {
+		return s, err
 	}
 	found := map[string]bool{}
 	for i, sec := range f.sections {

@@ -99,6 +99,8 @@ func TestHostile(t *testing.T) {
 			ErrDamaged, "entry at 0x10: an inlined copy without DW_AT_abstract_origin"},
 		{"a host without a name", unit5(0, 1, function, 0, 6, 4, uint32(inside), 0, 0), nil,
 			ErrDamaged, "entry at 0x11: a function that holds copies has neither a name nor a symbol"},
+		{"a host with an empty name", unit5(0, 1, function, 0, 2, "\x00", 4, uint32(inside), 0, 0), nil,
+			ErrDamaged, "has neither a name nor a symbol"},
 		{"a callee without a name", unit5(0, 1, 6, 4, uint32(inside), 0, 0), nil,
 			ErrDamaged, "the function at 0xd has no name"},
 		{"a length beyond the section", bin(uint32(1000), uint16(5)), nil,
