@@ -109,7 +109,7 @@ func (f *elfFile) readSections() error {
 		off := le.Uint32(d[shoff+uint64(i)*shdrSize:])
 		name, ok := cstring(names, uint64(off))
 		if !ok && off != 0 {
-			return fmt.Errorf("section %d: its name at %#x is not in the table of %d bytes: %w", i, off, len(names), ErrDamaged)
+			return fmt.Errorf("section %d: its name at %#x is not in the table of %d bytes, or longer than %d: %w", i, off, len(names), maxText, ErrDamaged)
 		}
 		f.sections[i].name = string(name)
 	}
@@ -128,16 +128,22 @@ func (f *elfFile) layOut() {
 	}
 }
 
+// maxText bounds names and paths, so that many that end in one long string do
+// not take up more memory than the file deserves. The kernel's symbols have 512
+// bytes at most (KSYM_NAME_LEN).
+const maxText = 1024
+
 // cstring is the string at off in a table, without its final zero.
 func cstring(table []byte, off uint64) ([]byte, bool) {
 	if off >= uint64(len(table)) {
 		return nil, false
 	}
-	n := bytes.IndexByte(table[off:], 0)
+	table = table[off:]
+	n := bytes.IndexByte(table[:min(len(table), maxText+1)], 0)
 	if n < 0 {
 		return nil, false
 	}
-	return table[off : off+uint64(n)], true
+	return table[:n], true
 }
 
 // raw returns the bytes of section i as they are in the file.

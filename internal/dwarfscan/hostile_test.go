@@ -159,6 +159,10 @@ func TestHostile(t *testing.T) {
 			ErrUnsupported, "another file that dwz made"},
 		{"attributes without measure", unit5(0, 1, 0), bin(1, 0x11, 1, bytes.Repeat(bin(0x20, formData16), 1<<21), 0, 0, 0),
 			ErrDamaged, "more than 16777216 bytes"},
+		{"a name without measure", unit5(0, 1, 2, bytes.Repeat(bin("x"), maxText+1), "\x00", 4, uint32(inside), 0, 0), nil,
+			ErrDamaged, "or one longer than 1024"},
+		{"nothing", nil, nil,
+			ErrNoDebugInfo, ".debug_info is empty"},
 		{"tables that overlap", bytes.Join(overlapping, nil), table,
 			ErrDamaged, "the tables overlap many times"},
 	} {
@@ -172,5 +176,38 @@ func TestHostile(t *testing.T) {
 		if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: error is %v, want %q", c.name, err, c.say)
 		}
+	}
+}
+
+// TestHostileTables: what the other sections can claim.
+func TestHostileTables(t *testing.T) {
+	if _, _, err := firstRange(bytes.Repeat(bin(^uint64(0), uint64(7)), 1000), 0, 0); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "more than 64 bases") {
+		t.Errorf(".debug_ranges of bases only: %v", err)
+	}
+	if pc, ok, err := firstRange(bin(^uint64(0), uint64(0x100), uint64(8), uint64(9)), 0, 0); pc != 0x108 || !ok || err != nil {
+		t.Errorf("range after a base: %#x %v %v", pc, ok, err)
+	}
+	f := &File{sections: sections{rangeLists: bin(bytes.Repeat(bin(5, uint64(7)), 1000), 0)}}
+	if _, _, err := f.firstRange5(&root{}, 0, 0); !errors.Is(err, ErrDamaged) {
+		t.Errorf(".debug_rnglists of bases only: %v", err)
+	}
+	f.sections.rangeLists = bin(0, 5, uint64(0x100), 4, 8, 9, 0)
+	if pc, ok, err := f.firstRange5(&root{}, 1, 0); pc != 0x108 || !ok || err != nil {
+		t.Errorf("range after a base: %#x %v %v", pc, ok, err)
+	}
+	// A line table of one directory and no files, but 2^32 promised.
+	head := bin(uint16(5), 8, 0, uint32(20), 1, 1, 1, 1, 1, 1, 1, 1, 0x08, 1, "/\x00", 1, 1, 0x08)
+	for what, tail := range map[string][]byte{
+		"files promised":        bin(0xff, 0xff, 0xff, 0xff, 0x0f),
+		"files of no bytes":     bin(1),
+		"a file without an end": bin(1, "abc"),
+	} {
+		if table, _, err := readFileTable(bin(uint32(len(head)+len(tail)), head, tail), 0); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v %v", what, table, err)
+		}
+	}
+	table, size, err := readFileTable(bin(uint32(len(head)+5), head, 1, "abc\x00"), 0)
+	if err != nil || len(table.files) != 1 || size != 4+len(head)+5 {
+		t.Errorf("a table of one file: %+v, %d bytes, %v", table, size, err)
 	}
 }

@@ -40,9 +40,14 @@ type scanner struct {
 	stack     []frame
 	entries   int
 	resolver  resolver
+	// lineBudget is how many bytes of headers in .debug_line may still be read. A
+	// few units share one; hostile ones can all name the largest.
+	lineBudget int
 }
 
-func newScanner(f *File) *scanner { return &scanner{file: f} }
+func newScanner(f *File) *scanner {
+	return &scanner{file: f, lineBudget: 64*len(f.sections.line) + 1<<20}
+}
 
 // unit reads one unit.
 func (s *scanner) unit(h *unitHeader) (*Unit, error) {
