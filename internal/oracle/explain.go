@@ -21,14 +21,6 @@ var factFlags = []string{
 	"-fno-ipa-icf", "-fno-ipa-bit-cp", "-fno-ipa-vrp", "-fno-ipa-stack-alignment", "-fno-ipa-pta",
 }
 
-// factPairs are optimisations that find the same fact, so that one alone does
-// not make a difference go.
-var factPairs = [][]string{
-	{"-fno-ipa-modref", "-fno-ipa-pure-const"}, {"-fno-ipa-bit-cp", "-fno-ipa-vrp"},
-	{"-fno-ipa-reference", "-fno-ipa-reference-addressable"}, {"-fno-ipa-modref", "-fno-ipa-ra"},
-	{"-fno-ipa-modref", "-fno-ipa-reference"}, {"-fno-ipa-pure-const", "-fno-ipa-reference"},
-}
-
 // coldFlags switch off what places code or chooses its size by guessing how
 // often it runs: no fact that the program's meaning depends on.
 var coldFlags = []string{"-fno-guess-branch-probability", "-fno-ipa-profile", "-fno-reorder-blocks-and-partition"}
@@ -184,18 +176,29 @@ func (x *explainer) culprits(ctx context.Context, m *Miss, c comparison, beside 
 	if len(out) > 0 {
 		return out, nil
 	}
-	for _, pair := range factPairs {
-		eq, err := x.equal(ctx, c, m.Symbol, append(slices.Clone(pair), beside...))
+	return x.together(ctx, m, c, beside)
+}
+
+// together names, where no single one will do, optimisations that find the same
+// fact: all of them are off at first, then each that need not be is let on.
+func (x *explainer) together(ctx context.Context, m *Miss, c comparison, beside []string) ([]string, error) {
+	need := slices.Clone(factFlags)
+	for _, f := range factFlags {
+		less := slices.DeleteFunc(slices.Clone(need), func(s string) bool { return s == f })
+		eq, err := x.equal(ctx, c, m.Symbol, slices.Concat(less, beside))
 		if err != nil {
 			return nil, err
 		}
 		if eq {
-			m.Evidence = append(m.Evidence, "no single one of them makes it go; "+strings.Join(pair, " ")+" do")
-			return []string{optimisation(pair[0]), optimisation(pair[1])}, nil
+			need = less
 		}
 	}
-	m.Evidence = append(m.Evidence, "no single one and none of the usual pairs makes it go, all of them do")
-	return nil, nil
+	m.Evidence = append(m.Evidence, "no single one of them makes it go; "+strings.Join(need, " ")+" together do, and none of these can be left out")
+	var out []string
+	for _, f := range need {
+		out = append(out, optimisation(f))
+	}
+	return out, nil
 }
 
 func optimisation(flag string) string { return strings.TrimPrefix(flag, "-fno-") }
