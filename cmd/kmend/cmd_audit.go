@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"kmend/internal/compiler"
 	"kmend/internal/impact"
 	"kmend/internal/kbuild"
 	"kmend/internal/kernel"
@@ -73,7 +74,7 @@ unless --strict is given. docs/guarantee.md says what is proven and how.`,
 	}
 	f := c.Flags()
 	f.StringVarP(&opt.kernel, "kernel", "k", "", "the kernel whose code to audit (default: the running one, or the only one added)")
-	f.StringVar(&opt.level, "level", oracle.Plain, "level of -flive-patching to compile at, or all")
+	f.StringVar(&opt.level, "level", compiler.Plain.String(), "level of -flive-patching to compile at, or all")
 	f.IntVar(&opt.sample, "sample", 0, "audit so many functions drawn from the kernel")
 	f.IntVar(&opt.units, "units", 60, "with --sample: units to draw them from")
 	f.Uint64Var(&opt.seed, "seed", 1, "with --sample: what decides the draw")
@@ -83,8 +84,8 @@ unless --strict is given. docs/guarantee.md says what is proven and how.`,
 	_ = c.RegisterFlagCompletionFunc("kernel", completeKernels)
 	_ = c.RegisterFlagCompletionFunc("level", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		names := []string{"all"}
-		for _, l := range oracle.Levels() {
-			names = append(names, l.Name)
+		for _, l := range compiler.Levels {
+			names = append(names, l.String())
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	})
@@ -112,15 +113,19 @@ func runAudit(ctx context.Context, a *app, opt auditOptions, args []string) erro
 	if opt.sample < 0 || opt.units < 1 {
 		return usageErrorf("--sample and --units must be at least 1")
 	}
-	levels, err := oracle.ParseLevels(opt.level)
+	names, err := parseLevels(opt.level)
 	if err != nil {
-		return &exitError{exitUsage, err}
+		return err
 	}
 	k, err := kernel.Open(opt.kernel)
 	if err != nil {
 		return err
 	}
 	tree, err := kbuild.Open(k)
+	if err != nil {
+		return err
+	}
+	levels, err := levelsOf(ctx, k, names)
 	if err != nil {
 		return err
 	}
@@ -135,6 +140,35 @@ func runAudit(ctx context.Context, a *app, opt auditOptions, args []string) erro
 	}
 	a.Progress.Done()
 	return w.answer(doc)
+}
+
+// parseLevels reads --level.
+func parseLevels(name string) ([]compiler.Level, error) {
+	if name == "all" {
+		return compiler.Levels, nil
+	}
+	l, err := compiler.ParseLevel(name)
+	if err != nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("%w, or all", err)}
+	}
+	return []compiler.Level{l}, nil
+}
+
+// levelsOf finds the flags of levels for the kernel's compiler.
+func levelsOf(ctx context.Context, k *kernel.Kernel, levels []compiler.Level) ([]oracle.Level, error) {
+	cc, err := compiler.Identify(ctx, strings.Fields(k.Compiler))
+	if err != nil {
+		return nil, err
+	}
+	var out []oracle.Level
+	for _, l := range levels {
+		level, err := oracle.LevelOf(ctx, cc, l)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, level)
+	}
+	return out, nil
 }
 
 func (w *auditor) targets(ctx context.Context, args []string) ([]auditTarget, error) {
@@ -321,14 +355,14 @@ func (w *auditor) audit(ctx context.Context, levels []oracle.Level, targets []au
 	}
 	doc := &auditDocument{Version: 1, Kernel: w.kernel.Name, Units: reports}
 	for li, level := range levels {
-		doc.Totals = append(doc.Totals, oracle.Sum(level.Name, reports[li*len(targets):(li+1)*len(targets)]))
+		doc.Totals = append(doc.Totals, oracle.Sum(level.String(), reports[li*len(targets):(li+1)*len(targets)]))
 	}
 	return doc, nil
 }
 
 // auditOne audits one unit at one level, or takes the result that is kept.
 func (w *auditor) auditOne(ctx context.Context, kept *auditState, level oracle.Level, t auditTarget) (*oracle.Report, error) {
-	key := kept.key(w.kernel.BuildID, level.Name, t.command.Source, t.names, w.Verbose)
+	key := kept.key(w.kernel.BuildID, level.String(), t.command.Source, t.names, w.Verbose)
 	if r := kept.get(key); r != nil {
 		return r, nil
 	}

@@ -161,6 +161,9 @@ func (w *auditor) printDirections(r *oracle.Report) {
 		about := "a static variable"
 		if len(v.Variables) > 0 {
 			about = strings.Join(v.Variables, ", ")
+			if v.Unproven {
+				about = "static variables, perhaps " + about
+			}
 		}
 		fmt.Fprintf(w.Out, "%s %s:%s rests on facts about %s\n", r.Level, r.Source, v.Symbol, about)
 		if w.Verbose {

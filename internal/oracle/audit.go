@@ -7,7 +7,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -194,8 +193,8 @@ func chain(edges []impact.Edge) string {
 // explainer proves why functions depend on one body. It keeps the comparisons
 // that it made, as several functions ask for the same.
 type explainer struct {
-	u    *Unit
-	name string
-	mu   sync.Mutex
-	seen map[string]*difference
+	u       *Unit
+	name    string
+	seen    map[string]*difference
+	refused []string // compiles that were no use, for the evidence
 }

@@ -21,17 +21,9 @@ var factFlags = []string{
 	"-fno-ipa-icf", "-fno-ipa-bit-cp", "-fno-ipa-vrp", "-fno-ipa-stack-alignment", "-fno-ipa-pta",
 }
 
-// factPairs are optimisations that find the same fact, so that one alone does
-// not make a difference go.
-var factPairs = [][]string{
-	{"-fno-ipa-modref", "-fno-ipa-pure-const"}, {"-fno-ipa-bit-cp", "-fno-ipa-vrp"},
-	{"-fno-ipa-reference", "-fno-ipa-reference-addressable"}, {"-fno-ipa-modref", "-fno-ipa-ra"},
-	{"-fno-ipa-modref", "-fno-ipa-reference"}, {"-fno-ipa-pure-const", "-fno-ipa-reference"},
-}
-
 // coldFlags switch off what places code or chooses its size by guessing how
 // often it runs: no fact that the program's meaning depends on.
-var coldFlags = [][]string{{"-fno-guess-branch-probability"}, {"-fno-ipa-profile"}, {"-fno-reorder-blocks-and-partition"}}
+var coldFlags = []string{"-fno-guess-branch-probability", "-fno-ipa-profile", "-fno-reorder-blocks-and-partition"}
 
 // comparison is two variants that are compared, whatever the flags beside them.
 type comparison struct {
@@ -47,14 +39,13 @@ func (c comparison) at(flags []string) (before, after variant) {
 func (x *explainer) compare(ctx context.Context, c comparison, flags []string) (*difference, error) {
 	before, after := c.at(flags)
 	key := before.key() + "\x01" + after.key()
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	if d, ok := x.seen[key]; ok {
 		return d, nil
 	}
 	d, err := x.u.compare(ctx, before, after)
 	var refused *RefusedError
 	if errors.As(err, &refused) {
+		x.refused = append(x.refused, fmt.Sprintf("this could not be tried: %s with %s: %s", c.what, strings.Join(flags, " "), firstError(refused.Log)))
 		d, err = nil, nil // this way of compiling proves nothing
 	}
 	if err != nil {
@@ -65,9 +56,51 @@ func (x *explainer) compare(ctx context.Context, c comparison, flags []string) (
 }
 
 // equal reports whether a function is the same in both variants with the flags.
+// One that is no function of its own in one of them, as it is inlined there, is
+// kept one by noinline in both, if that by itself leaves its code as it is.
 func (x *explainer) equal(ctx context.Context, c comparison, symbol string, flags []string) (bool, error) {
 	d, err := x.compare(ctx, c, flags)
-	return err == nil && d != nil && d.of(symbol) == same, err
+	if err != nil || d == nil {
+		return false, err
+	}
+	if s := d.of(symbol); s == same || s == changed || !identifier.MatchString(symbol) {
+		return s == same, nil
+	}
+	keep := redeclare("__noinline__", symbol)
+	for _, try := range []struct {
+		c     comparison
+		flags []string
+	}{
+		{comparison{"keeping it", "", keep}, nil},
+		{comparison{c.what, keep + c.before, keep + c.after}, flags},
+	} {
+		d, err := x.compare(ctx, try.c, try.flags)
+		if err != nil || d == nil || d.of(symbol) != same {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// step tries to prove one class; done says that it did.
+type step func(ctx context.Context, m *Miss, hides, beyond comparison) (done bool, err error)
+
+// prove runs steps until one proves a class. A fact is looked for first, and
+// once more without guesses of frequency, as both may change one function.
+func (x *explainer) prove(ctx context.Context, m *Miss, hides, beyond comparison, steps ...step) error {
+	for _, try := range steps {
+		done, err := try(ctx, m, hides, beyond)
+		if err != nil {
+			return err
+		}
+		if done {
+			return x.show(ctx, m, hides)
+		}
+	}
+	m.Class = Unexplained
+	m.Evidence = append(m.Evidence, "its code differs in every pair of compiles that would have explained it: treat it as depending on a fact")
+	m.Evidence = append(m.Evidence, x.refused...)
+	return x.show(ctx, m, hides)
 }
 
 // explain proves the class of a function that depends on the body.
@@ -75,20 +108,9 @@ func (x *explainer) explain(ctx context.Context, c Change) (*Miss, error) {
 	m := &Miss{Change: c}
 	// What hiding the body does, and what hiding does beyond forbidding copies of
 	// it: noinline, noclone and no_icf leave all facts about the body in use.
-	hides := comparison{"hiding the body", "", redeclare("noipa", x.name)}
-	beyond := comparison{"hiding the body beyond forbidding copies of it", redeclare("noinline,noclone,no_icf", x.name), hides.after}
-	for _, try := range []func(context.Context, *Miss, comparison, comparison) (bool, error){x.fact, x.ripple, x.cold, x.kept} {
-		done, err := try(ctx, m, hides, beyond)
-		if err != nil {
-			return nil, err
-		}
-		if done {
-			return m, x.show(ctx, m, hides)
-		}
-	}
-	m.Class = Unexplained
-	m.Evidence = append(m.Evidence, "its code differs in every pair of compiles that would have explained it: treat it as depending on a fact")
-	return m, x.show(ctx, m, hides)
+	hides := comparison{"hiding the body", "", redeclare("__noipa__", x.name)}
+	beyond := comparison{"hiding the body beyond forbidding copies of it", redeclare("__noinline__,__noclone__,__no_icf__", x.name), hides.after}
+	return m, x.prove(ctx, m, hides, beyond, x.kept, x.fact, x.ripple, x.cold, x.factBesideCold)
 }
 
 // show adds the disassembly, if it was asked for.
@@ -102,15 +124,24 @@ func (x *explainer) show(ctx context.Context, m *Miss, c comparison) (err error)
 
 // fact tries whether the difference goes with the use of facts off.
 func (x *explainer) fact(ctx context.Context, m *Miss, hides, beyond comparison) (bool, error) {
+	return x.factBeside(ctx, m, nil, hides, beyond)
+}
+
+// factBesideCold is fact without guesses of frequency in all compiles.
+func (x *explainer) factBesideCold(ctx context.Context, m *Miss, hides, beyond comparison) (bool, error) {
+	return x.factBeside(ctx, m, coldFlags, hides, beyond)
+}
+
+func (x *explainer) factBeside(ctx context.Context, m *Miss, beside []string, comparisons ...comparison) (bool, error) {
 	if x.u.opt.FactsOff {
 		return false, nil
 	}
-	for _, c := range []comparison{hides, beyond} {
-		on, err := x.equal(ctx, c, m.Symbol, nil)
+	for _, c := range comparisons {
+		on, err := x.equal(ctx, c, m.Symbol, beside)
 		if err != nil {
 			return false, err
 		}
-		off, err := x.equal(ctx, c, m.Symbol, factFlags)
+		off, err := x.equal(ctx, c, m.Symbol, slices.Concat(factFlags, beside))
 		if err != nil {
 			return false, err
 		}
@@ -118,18 +149,22 @@ func (x *explainer) fact(ctx context.Context, m *Miss, hides, beyond comparison)
 			continue
 		}
 		m.Class = Fact
-		m.Evidence = append(m.Evidence, fmt.Sprintf("%s changes its code, and does not with all of %s in both compiles", c.what, strings.Join(factFlags, " ")))
-		m.Optimisations, err = x.culprits(ctx, m, c)
+		what := c.what
+		if len(beside) > 0 {
+			what = "without guesses of frequency (" + strings.Join(beside, " ") + ") " + what
+		}
+		m.Evidence = append(m.Evidence, fmt.Sprintf("%s changes its code, and does not with all of %s in both compiles", what, strings.Join(factFlags, " ")))
+		m.Optimisations, err = x.culprits(ctx, m, c, beside)
 		return true, err
 	}
 	return false, nil
 }
 
 // culprits names the optimisations without which the difference goes.
-func (x *explainer) culprits(ctx context.Context, m *Miss, c comparison) ([]string, error) {
+func (x *explainer) culprits(ctx context.Context, m *Miss, c comparison, beside []string) ([]string, error) {
 	var out []string
 	for _, f := range factFlags {
-		eq, err := x.equal(ctx, c, m.Symbol, []string{f})
+		eq, err := x.equal(ctx, c, m.Symbol, append([]string{f}, beside...))
 		if err != nil {
 			return nil, err
 		}
@@ -141,18 +176,29 @@ func (x *explainer) culprits(ctx context.Context, m *Miss, c comparison) ([]stri
 	if len(out) > 0 {
 		return out, nil
 	}
-	for _, pair := range factPairs {
-		eq, err := x.equal(ctx, c, m.Symbol, pair)
+	return x.together(ctx, m, c, beside)
+}
+
+// together names, where no single one will do, optimisations that find the same
+// fact: all of them are off at first, then each that need not be is let on.
+func (x *explainer) together(ctx context.Context, m *Miss, c comparison, beside []string) ([]string, error) {
+	need := slices.Clone(factFlags)
+	for _, f := range factFlags {
+		less := slices.DeleteFunc(slices.Clone(need), func(s string) bool { return s == f })
+		eq, err := x.equal(ctx, c, m.Symbol, slices.Concat(less, beside))
 		if err != nil {
 			return nil, err
 		}
 		if eq {
-			m.Evidence = append(m.Evidence, "no single one of them makes it go; "+strings.Join(pair, " ")+" do")
-			return []string{optimisation(pair[0]), optimisation(pair[1])}, nil
+			need = less
 		}
 	}
-	m.Evidence = append(m.Evidence, "no single one and none of the usual pairs makes it go, all of them do")
-	return nil, nil
+	m.Evidence = append(m.Evidence, "no single one of them makes it go; "+strings.Join(need, " ")+" together do, and none of these can be left out")
+	var out []string
+	for _, f := range need {
+		out = append(out, optimisation(f))
+	}
+	return out, nil
 }
 
 func optimisation(flag string) string { return strings.TrimPrefix(flag, "-fno-") }
@@ -174,7 +220,7 @@ func (x *explainer) ripple(ctx context.Context, m *Miss, _, beyond comparison) (
 // cold tries whether the difference goes without guesses of frequency.
 func (x *explainer) cold(ctx context.Context, m *Miss, hides, beyond comparison) (bool, error) {
 	for _, c := range []comparison{hides, beyond} {
-		for _, flags := range coldFlags {
+		for _, flags := range [][]string{coldFlags[:1], coldFlags[1:2], coldFlags[2:3], coldFlags} {
 			eq, err := x.equal(ctx, c, m.Symbol, flags)
 			if err != nil {
 				return false, err
@@ -182,8 +228,11 @@ func (x *explainer) cold(ctx context.Context, m *Miss, hides, beyond comparison)
 			if !eq {
 				continue
 			}
-			m.Class, m.Optimisations = Cold, []string{optimisation(flags[0])}
-			m.Evidence = append(m.Evidence, fmt.Sprintf("%s does not change its code with %s in both compiles, and does with the use of facts off", c.what, flags[0]))
+			m.Class, m.Optimisations = Cold, nil
+			for _, f := range flags {
+				m.Optimisations = append(m.Optimisations, optimisation(f))
+			}
+			m.Evidence = append(m.Evidence, fmt.Sprintf("%s does not change its code with %s in both compiles, and does with the use of facts off", c.what, strings.Join(flags, " ")))
 			return true, nil
 		}
 	}
@@ -193,25 +242,19 @@ func (x *explainer) cold(ctx context.Context, m *Miss, hides, beyond comparison)
 // kept tries, for a function that is gone, whether it stays what it is when it
 // is kept by force: then its code as it was depends on nothing.
 func (x *explainer) kept(ctx context.Context, m *Miss, hides, _ comparison) (bool, error) {
-	if !m.Gone || !identifier.MatchString(m.Symbol) {
+	if !m.Gone {
 		return false, nil
 	}
-	keep := redeclare("used,noinline", m.Symbol)
-	pairs := []comparison{
-		{"keeping it", "", keep},
-		{"hiding the body while it is kept", keep, keep + hides.after},
-	}
-	for _, c := range pairs {
-		if eq, err := x.equal(ctx, c, m.Symbol, nil); err != nil || !eq {
-			return false, err
-		}
+	eq, err := x.equal(ctx, hides, m.Symbol, nil)
+	if err != nil || !eq {
+		return false, err
 	}
 	m.Class = Ripple
-	m.Evidence = append(m.Evidence, "declared used and noinline its code is what it was, with the body hidden and not: only where it is copied to moved")
+	m.Evidence = append(m.Evidence, "declared noinline its code is what it was, with the body hidden and not: only where it is copied to moved")
 	return true, nil
 }
 
-// names of functions for messages about several.
+// sorted lists the names of a set.
 func sorted(set map[string]bool) []string {
 	var out []string
 	for n := range set {

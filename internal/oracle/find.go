@@ -5,9 +5,7 @@ package oracle
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -42,45 +40,44 @@ func FindDefinition(ctx context.Context, sourceDir, name string) ([]string, erro
 	if err != nil {
 		return nil, fmt.Errorf("find function %s: %w", name, err)
 	}
-	var found, headers []string
 	needle := []byte(name)
 	if m := syscall.FindStringSubmatch(name); m != nil {
 		needle = []byte(m[1])
 	}
-	for _, d := range append(slices.Clone(sampleDirs), "include", "init", "certs") {
-		err := filepath.WalkDir(filepath.Join(sourceDir, d), func(p string, e fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err != nil || ctx.Err() != nil {
-				return cmpErr(err, ctx.Err())
-			}
-			rel, err := filepath.Rel(sourceDir, p)
-			kind := patch.Classify(filepath.ToSlash(rel))
-			if err != nil || e.IsDir() || kind != patch.Source && kind != patch.Header {
-				return err
-			}
-			data, err := os.ReadFile(p)
-			if err != nil || !bytes.Contains(data, needle) || !re.Match(data) {
-				return err
-			}
-			if kind == patch.Source {
-				found = append(found, rel)
-			} else {
-				headers = append(headers, rel)
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("find function %s: %w", name, err)
-		}
+	match := func(data []byte) bool { return bytes.Contains(data, needle) && re.Match(data) }
+	found, err := search(ctx, sourceDir, append(slices.Clone(sampleDirs), "init", "certs"), patch.Source, match)
+	if err != nil || len(found) > 0 {
+		return found, err
 	}
-	slices.Sort(found)
-	switch {
-	case len(found) > 0:
-		return found, nil
-	case len(headers) > 0:
+	headers, err := search(ctx, sourceDir, []string{"include", "arch/x86/include"}, patch.Header, match)
+	if err != nil {
+		return nil, err
+	}
+	if len(headers) > 0 {
 		return nil, &NotFoundError{Name: name, Why: fmt.Sprintf("it is defined in a header (%s): name a unit that uses it, as UNIT.c:%s", strings.Join(headers, ", "), name)}
 	}
 	return nil, &NotFoundError{Name: name, Why: "no C file of the kernel seems to define it: name its unit, as UNIT.c:" + name}
+}
+
+// search lists the files of a kind below some directories whose text matches,
+// sorted.
+func search(ctx context.Context, root string, dirs []string, kind patch.Kind, match func([]byte) bool) ([]string, error) {
+	var found []string
+	for _, d := range dirs {
+		list, err := files(ctx, root, d, kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, rel := range list {
+			data, err := os.ReadFile(filepath.Join(root, rel))
+			if err != nil {
+				return nil, fmt.Errorf("search the source of the kernel: %w", err)
+			}
+			if match(data) {
+				found = append(found, rel)
+			}
+		}
+	}
+	slices.Sort(found)
+	return found, nil
 }

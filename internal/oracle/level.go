@@ -3,44 +3,23 @@
 package oracle
 
 import (
-	"fmt"
-	"slices"
-	"strings"
+	"context"
+
+	"kmend/internal/compiler"
 )
 
-// Level is a way to compile: plain, or one of -flive-patching.
+// Level is a level of -flive-patching as one compiler keeps it.
 type Level struct {
-	Name     string
-	Flags    []string
-	FactsOff bool // no facts about other functions are used
+	compiler.Level
+	Flags []string // that make it, behind the options of a unit's own build
 }
 
-// Plain is the level of an ordinary build.
-const Plain = "plain"
+// FactsOff reports whether no facts about other functions are used at the level.
+func (l Level) FactsOff() bool { return l.Level >= compiler.InlineClone }
 
-// Levels lists all levels, the one that gives up least first.
-func Levels() []Level {
-	inline := slices.Concat(factFlags, []string{"-fno-ipa-cp", "-fno-ipa-cp-clone", "-fno-ipa-sra", "-fno-partial-inlining"})
-	return []Level{
-		{Name: Plain},
-		{Name: "inline-clone", Flags: factFlags, FactsOff: true},
-		{Name: "inline", Flags: inline, FactsOff: true},
-		{Name: "only-inline-static", Flags: []string{"-flive-patching=inline-only-static"}, FactsOff: true},
-		{Name: "none", Flags: []string{"-flive-patching=inline-only-static", "-fno-inline"}, FactsOff: true},
-	}
-}
-
-// ParseLevels returns the level of a name, or all of them for "all".
-func ParseLevels(name string) ([]Level, error) {
-	var names []string
-	for _, l := range Levels() {
-		if l.Name == name {
-			return []Level{l}, nil
-		}
-		names = append(names, l.Name)
-	}
-	if name == "all" {
-		return Levels(), nil
-	}
-	return nil, fmt.Errorf("unknown level %q: one of %s, or all", name, strings.Join(names, ", "))
+// LevelOf asks a compiler for its flags of a level. The error is a
+// *compiler.LevelError if it has none.
+func LevelOf(ctx context.Context, c *compiler.Compiler, level compiler.Level) (Level, error) {
+	flags, err := c.LevelFlags(ctx, level)
+	return Level{level, flags}, err
 }

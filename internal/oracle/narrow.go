@@ -46,7 +46,7 @@ func (u *Unit) Narrowed(ctx context.Context) (*Narrowed, error) {
 	if len(names) == 0 {
 		return out, nil
 	}
-	uses := comparison{"declaring the static functions used", "", redeclare("used", names...)}
+	uses := comparison{"declaring the static functions used", "", redeclare("__used__", names...)}
 	x := &explainer{u: u, seen: map[string]*difference{}}
 	d, err := x.compare(ctx, uses, nil)
 	if err != nil {
@@ -57,26 +57,10 @@ func (u *Unit) Narrowed(ctx context.Context) (*Narrowed, error) {
 	}
 	for _, c := range d.changes(func(it *delta.Item) bool { return !isLocalFunction(it) }) {
 		m := &Miss{Change: c}
-		if err := x.narrowed(ctx, m, uses); err != nil {
-			return nil, err
-		}
-		if err := x.show(ctx, m, uses); err != nil {
+		if err := x.prove(ctx, m, uses, uses, x.fact, x.cold, x.factBesideCold); err != nil {
 			return nil, err
 		}
 		out.InPlace = append(out.InPlace, Narrowing(*m))
 	}
 	return out, nil
-}
-
-// narrowed proves the class of one narrowing.
-func (x *explainer) narrowed(ctx context.Context, m *Miss, uses comparison) error {
-	for _, try := range []func(context.Context, *Miss, comparison, comparison) (bool, error){x.fact, x.cold} {
-		done, err := try(ctx, m, uses, uses)
-		if err != nil || done {
-			return err
-		}
-	}
-	m.Class = Unexplained
-	m.Evidence = append(m.Evidence, "its code differs with the use of facts off and without guesses of frequency")
-	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"kmend/internal/compiler"
 )
 
 // Report is the audit of one unit at one level.
@@ -25,11 +27,11 @@ type Report struct {
 // Names nil means all functions that the C file defines.
 func Run(ctx context.Context, cc Compiler, source string, names []string, level Level, opt Options) (*Report, error) {
 	start := time.Now()
-	opt.Flags, opt.FactsOff, opt.Functions = level.Flags, level.FactsOff, names
-	r := &Report{Source: source, Level: level.Name, Functions: []Function{}, Variables: []VariableFact{}}
+	opt.Flags, opt.FactsOff, opt.Functions = level.Flags, level.FactsOff(), names
+	r := &Report{Source: source, Level: level.String(), Functions: []Function{}, Variables: []VariableFact{}}
 	u, err := Open(ctx, cc, source, opt)
 	var refused *RefusedError
-	if errors.As(err, &refused) && level.Name != Plain {
+	if errors.As(err, &refused) && level.Level != compiler.Plain {
 		r.Failed = firstError(refused.Log)
 		return r, nil
 	}

@@ -4,12 +4,12 @@ package oracle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"kmend/internal/kbuild"
 	"kmend/internal/patch"
@@ -40,7 +40,7 @@ const sampleBatch = 12
 func NewSampler(ctx context.Context, tree *kbuild.Tree, sourceDir string, seed uint64) (*Sampler, error) {
 	s := &Sampler{tree: tree}
 	for i, d := range sampleDirs {
-		list, err := sources(ctx, sourceDir, d)
+		list, err := files(ctx, sourceDir, d, patch.Source)
 		if err != nil {
 			return nil, err
 		}
@@ -51,31 +51,31 @@ func NewSampler(ctx context.Context, tree *kbuild.Tree, sourceDir string, seed u
 	return s, nil
 }
 
-// sources lists the C files of the kernel proper below a directory, sorted.
-func sources(ctx context.Context, root, dir string) ([]string, error) {
+// files lists the files of a kind below a directory, sorted; none if it is not
+// there, as certs in older kernels.
+func files(ctx context.Context, root, dir string, kind patch.Kind) ([]string, error) {
 	var out []string
 	err := filepath.WalkDir(filepath.Join(root, dir), func(p string, d fs.DirEntry, err error) error {
-		if err != nil || ctx.Err() != nil {
-			return cmpErr(err, ctx.Err())
+		if err == nil {
+			err = ctx.Err()
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() {
+			return err
 		}
 		rel, err := filepath.Rel(root, p)
-		if err == nil && !d.IsDir() && strings.HasSuffix(rel, ".c") && patch.Classify(filepath.ToSlash(rel)) == patch.Source {
-			out = append(out, filepath.ToSlash(rel))
+		if rel = filepath.ToSlash(rel); err == nil && patch.Classify(rel) == kind {
+			out = append(out, rel)
 		}
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list the sources of the kernel: %w", err)
+		return nil, fmt.Errorf("list the source of the kernel: %w", err)
 	}
 	slices.Sort(out)
 	return out, nil
-}
-
-func cmpErr(a, b error) error { // the first that is one
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // Next returns the next unit, or nil when there is none left.

@@ -82,14 +82,18 @@ func (u *Unit) compile(ctx context.Context, v variant) (*Object, *object.File, e
 	return obj, file, nil
 }
 
-// cut compiles a variant and cuts its object into items.
-func (u *Unit) cut(ctx context.Context, v variant) (*delta.Unit, error) {
-	if v.tail == "" && len(v.flags) == 0 {
+// cut compiles a variant and cuts its object into items. Clones get the numbers
+// that they have in like, if that is not nil.
+func (u *Unit) cut(ctx context.Context, v variant, like *delta.Unit) (*delta.Unit, error) {
+	if v.tail == "" && len(v.flags) == 0 && like == nil {
 		return u.base, nil
 	}
 	_, file, err := u.compile(ctx, v)
 	if err != nil {
 		return nil, err
+	}
+	if like != nil {
+		renumber(like.File, file)
 	}
 	d, err := delta.NewUnit(file)
 	if err != nil {
@@ -106,11 +110,11 @@ type difference struct {
 
 // compare compiles two variants and compares them item by item.
 func (u *Unit) compare(ctx context.Context, before, after variant) (*difference, error) {
-	b, err := u.cut(ctx, before)
+	b, err := u.cut(ctx, before, nil)
 	if err != nil {
 		return nil, err
 	}
-	a, err := u.cut(ctx, after)
+	a, err := u.cut(ctx, after, b)
 	if err != nil {
 		return nil, err
 	}
@@ -186,6 +190,7 @@ var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // redeclare is the text that gives functions an attribute at the end of a
 // source. typeof keeps the type, and extern the linkage that was declared
 // before (C11 6.2.2p4); GCC 11 and 12 take the attribute after the definition.
+// Attributes are named with underscores: the kernel has a macro noinline.
 func redeclare(attribute string, names ...string) string {
 	var b strings.Builder
 	for _, n := range names {
@@ -212,7 +217,7 @@ func (e *NotHiddenError) Error() string { return fmt.Sprintf("hide the body of %
 
 // hidden is the variant of the unit in which the bodies are opaque.
 func hidden(flags []string, names ...string) variant {
-	return variant{tail: redeclare("noipa", names...), flags: flags}
+	return variant{tail: redeclare("__noipa__", names...), flags: flags}
 }
 
 // notHidden turns a compiler's refusal into the reason that people know.
