@@ -12,6 +12,7 @@ var commands = []func(*app) *cobra.Command{
 	newPlanCmd,
 	newTestCmd,
 	newAuditCmd,
-	newSurveyCmd,
+	newDoctorCmd,
 	newCCCmd,
+	newSurveyCmd,
 }
