@@ -205,16 +205,35 @@ func optimisation(flag string) string { return strings.TrimPrefix(flag, "-fno-")
 
 // ripple tries whether forbidding copies of the body alone gives the same code
 // as hiding it: then no fact about it is used. That the function has no copy of
-// the body is known, as it would have been predicted.
+// the body is known, as it would have been predicted. A fact about a function
+// that the body was copied into might be lost with the copy, so the code must
+// also be free of facts to begin with.
 func (x *explainer) ripple(ctx context.Context, m *Miss, _, beyond comparison) (bool, error) {
 	eq, err := x.equal(ctx, beyond, m.Symbol, nil)
 	if err != nil || !eq {
 		return false, err
 	}
+	free, err := x.free(ctx, m.Symbol)
+	if err != nil || !free {
+		return false, err
+	}
 	m.Class = Ripple
-	m.Evidence = append(m.Evidence, "with the body only noinline, noclone and no_icf, all facts about it in use, its code is what it is with the body hidden; "+
-		"GCC's account has no way for the body into it")
+	m.Evidence = append(m.Evidence, "with the body only noinline, noclone and no_icf, all facts about it in use, its code is what it is with the body hidden",
+		"its code as it is uses no facts: switching them off does not change it; and GCC's account has no way for the body into it")
 	return true, nil
+}
+
+// free reports whether a function's code, nothing hidden, is the same with the
+// use of facts off.
+func (x *explainer) free(ctx context.Context, symbol string) (bool, error) {
+	if x.u.opt.FactsOff {
+		return true, nil
+	}
+	d, err := x.u.compare(ctx, variant{}, variant{flags: factFlags})
+	if err != nil {
+		return false, err
+	}
+	return d.of(symbol) == same, nil
 }
 
 // cold tries whether the difference goes without guesses of frequency.
