@@ -86,7 +86,7 @@ func (t *Tree) Users(ctx context.Context, file string) ([]*Command, error) {
 		return nil, &UsersError{Path: file, Count: count, Other: sourcePath(other)}
 	}
 	slices.Sort(candidates)
-	built, err := t.built(ctx, candidates)
+	built, err := t.Built(ctx, candidates)
 	if err != nil {
 		return nil, err
 	}
@@ -126,9 +126,9 @@ func isIncluded(f string) bool {
 	return patch.Classify(f) == patch.Header
 }
 
-// built returns the commands of those sources that the configuration builds.
+// Built returns the commands of those sources that the configuration builds.
 // Which it does not is remembered, too.
-func (t *Tree) built(ctx context.Context, sources []string) ([]*Command, error) {
+func (t *Tree) Built(ctx context.Context, sources []string) ([]*Command, error) {
 	id, err := t.stateID(ctx)
 	if err != nil {
 		return nil, err
