@@ -50,10 +50,10 @@ type build struct {
 // buildState is the file state.json. It is written when units turn out not to
 // compile, and when the kernel is done.
 type buildState struct {
-	Key     string    `json:"key"` // of all that decides the kernel
-	Done    bool      `json:"done"`
-	BuildID string    `json:"build_id"` // of the finished image
-	Without []Failure `json:"without"`
+	Key     string // of all that decides the kernel
+	Done    bool
+	BuildID string // of the finished image
+	Without []Failure
 }
 
 type built struct {

@@ -21,7 +21,7 @@ var pictureTemplate = template.Must(template.New("picture").Parse(pictureText))
 
 // Sizes of a panel in the picture, in pixels.
 const (
-	panelWidth  = 560
+	panelWidth  = 600
 	panelHeight = 320
 	plotLeft    = 64
 	plotRight   = 400 // right of it are the labels
