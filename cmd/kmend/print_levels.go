@@ -104,7 +104,9 @@ func (a *app) printRuntimes(list []levels.Runtime) error {
 	if err := t.Write(a.Out, ui.Width(a.Out)); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "largest difference between two boots: %.3f %%\n", 100*worst)
+	if n := good[0].Boots; n > 1 {
+		fmt.Fprintf(a.Out, "largest difference between any of %d boots: %.3f %%\n", n, 100*worst)
+	}
 	for _, r := range list {
 		if err := a.printFailures(r.Without, "is compiled as plain"); err != nil {
 			return err

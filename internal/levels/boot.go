@@ -43,6 +43,7 @@ type Runtime struct {
 	BuildID    string         `json:"build_id,omitempty"` // of the image, hex
 	Text       int64          `json:"text_bytes,omitempty"`
 	Without    []Failure      `json:"without"` // units that were compiled without the level, and why
+	Boots      int            `json:"boots"`   // of the kernel, with the workload in each
 	Operations []Operation    `json:"operations"`
 	Ratio      float64        `json:"ratio"` // geometric mean over operations, to plain
 	// Error says why there are no figures: the kernel does not build at this
@@ -61,7 +62,7 @@ func Runtimes(ctx context.Context, c RunConfig) ([]Runtime, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[i] = Runtime{Level: l, Flags: append([]string{}, flags...), Without: []Failure{}, Operations: []Operation{}}
+		out[i] = Runtime{Level: l, Flags: append([]string{}, flags...), Boots: c.Boots, Without: []Failure{}, Operations: []Operation{}}
 	}
 	cache, err := run.CacheDir()
 	if err != nil {

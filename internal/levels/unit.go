@@ -3,10 +3,12 @@
 package levels
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
 
+	"kmend/internal/compiler"
 	"kmend/internal/impact"
 	"kmend/internal/object"
 )
@@ -39,7 +41,9 @@ func countUnit(obj, dump []byte) (*unitCounts, error) {
 			c.own[f.Name] = true
 		}
 	}
-	c.files(dump)
+	if err := c.files(dump); err != nil {
+		return nil, fmt.Errorf("read .ipa-clones dump: %w", err)
+	}
 	for name := range c.own {
 		list, err := u.Impacted(name)
 		var unknown *impact.UnknownError
@@ -92,21 +96,21 @@ func (c *unitCounts) countCode(o *object.File) {
 // files tells the functions of headers from the unit's own by the file that the
 // dump names. A dump without a line about a function does not say where it is
 // from: then it is in own, which the dump of another level may correct.
-func (c *unitCounts) files(dump []byte) {
-	for line := range strings.Lines(string(dump)) {
-		// Callgraph clone;NAME;ORDER;FILE;LINE;COLUMN;NAME;ORDER;FILE;…
-		f := strings.Split(line, ";")
-		for i := 1; i+2 < len(f); i += 5 {
-			name, file := f[i], f[i+2]
+func (c *unitCounts) files(dump []byte) error {
+	s := compiler.ScanDump(dump)
+	for s.Next() {
+		for _, n := range []*compiler.DumpNode{&s.From, &s.To} {
+			name := string(n.Name)
 			switch {
-			case !isCName(name):
-			case strings.HasSuffix(file, ".c"):
+			case name == "" || !isCName(name): // a removal has no To
+			case bytes.HasSuffix(n.File, []byte(".c")):
 				c.own[name] = true
 			default:
 				c.header[name] = true
 			}
 		}
 	}
+	return s.Err()
 }
 
 // isCName says whether an assembler name is that of a function as C has it;
