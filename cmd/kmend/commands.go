@@ -14,5 +14,6 @@ var commands = []func(*app) *cobra.Command{
 	newAuditCmd,
 	newDoctorCmd,
 	newCCCmd,
+	newLevelsCmd,
 	newSurveyCmd,
 }

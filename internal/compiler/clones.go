@@ -2,16 +2,7 @@
 
 package compiler
 
-import (
-	"bufio"
-	"bytes"
-	"fmt"
-	"strconv"
-	"strings"
-)
-
-// maxDumpLine bounds a line of a dump; assembler names are far shorter.
-const maxDumpLine = 1 << 20
+import "fmt"
 
 // Node is a function in a dump. Order is GCC's symbol table order, which tells
 // nodes of one name in one translation unit apart.
@@ -33,62 +24,35 @@ type Clones struct {
 	byFrom  map[Node][]int
 }
 
-// ParseClones reads a dump as GCC 7.1 and later write it (gcc/symtab-clones.h,
-// gcc/cgraph.cc: dump_callgraph_transformation).
+// kinds are the operations as GCC spells them; the master copy has no name.
+var kinds = [...]string{CloneInlined: "inlining to", CloneConstprop: "constprop", CloneIsra: "isra", ClonePart: "part", CloneRecursive: ""}
+
+// ParseClones reads a dump whole; see DumpScanner.
 func ParseClones(dump []byte) (*Clones, error) {
 	c := &Clones{byFrom: map[Node][]int{}}
-	sc := bufio.NewScanner(bytes.NewReader(dump))
-	sc.Buffer(nil, maxDumpLine)
-	for n := 1; sc.Scan(); n++ {
-		fields := strings.Split(sc.Text(), ";")
-		var err error
-		switch {
-		case fields[0] == "Callgraph clone" && len(fields) == 12:
-			err = c.addClone(fields)
-		case fields[0] == "Callgraph removal" && len(fields) == 6:
-			var node Node
-			if node, err = parseNode(fields[1:]); err == nil {
-				c.Removed = append(c.Removed, node)
-			}
-		default:
-			err = fmt.Errorf("unknown record %.60q of %d fields", fields[0], len(fields))
+	names := map[string]string{} // one string for each name
+	node := func(n *DumpNode) Node {
+		name, ok := names[string(n.Name)]
+		if !ok {
+			name = string(n.Name)
+			names[name] = name
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read .ipa-clones dump: line %d: %w", n, err)
-		}
+		return Node{Name: name, Order: int(n.Order)}
 	}
-	if err := sc.Err(); err != nil {
+	s := ScanDump(dump)
+	for s.Next() {
+		from := node(&s.From)
+		if s.Op == CloneRemoved {
+			c.Removed = append(c.Removed, from)
+			continue
+		}
+		c.byFrom[from] = append(c.byFrom[from], len(c.Clones))
+		c.Clones = append(c.Clones, Clone{From: from, To: node(&s.To), Kind: kinds[s.Op]})
+	}
+	if err := s.Err(); err != nil {
 		return nil, fmt.Errorf("read .ipa-clones dump: %w", err)
 	}
 	return c, nil
-}
-
-func (c *Clones) addClone(fields []string) error {
-	from, err := parseNode(fields[1:])
-	if err != nil {
-		return err
-	}
-	to, err := parseNode(fields[6:])
-	if err != nil {
-		return err
-	}
-	kind := fields[11]
-	if kind == "(null)" {
-		kind = ""
-	}
-	c.byFrom[from] = append(c.byFrom[from], len(c.Clones))
-	c.Clones = append(c.Clones, Clone{From: from, To: to, Kind: kind})
-	return nil
-}
-
-func parseNode(fields []string) (Node, error) {
-	order, err := strconv.Atoi(fields[1])
-	if err != nil {
-		return Node{}, fmt.Errorf("order of %.60q: %w", fields[0], err)
-	}
-	// A name that the source gave by an asm label begins with a star, which the
-	// symbol does not have (gcc/varasm.cc: assemble_name).
-	return Node{Name: strings.TrimPrefix(fields[0], "*"), Order: order}, nil
 }
 
 // Reached returns the names of all functions that the body of the function

@@ -3,9 +3,12 @@
 package compiler
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -68,13 +71,51 @@ func TestAsmLabel(t *testing.T) {
 	}
 }
 
+func TestDamagedDumps(t *testing.T) {
+	const clone, removal = "Callgraph clone;a;1;f.c;1;1;b;2;f.c;2;2;inlining to\n", "Callgraph removal;a;1;f.c;1;1\n"
+	for _, c := range []struct{ dump, says string }{
+		{clone + clone[:30], "line 2: the dump ends within the line"},
+		{clone + removal[:len(removal)-1], "line 2: the dump ends within the line"},
+		{clone + "Callgraph removal;a;1;f.c;1;Callgraph clone;1\n", "line 2: no clone and no removal record"},
+		{"Callgraph removal;a;b;1;f.c;1;1\n", "a name or path holds a semicolon"},
+		{"Callgraph removal;a;99999999999;f.c;1;1\n", "line 1"},
+		{"Callgraph removal;a;-1;f.c;1;1\n", "line 1"},
+		{"Callgraph removal;;1;f.c;1;1\n", "line 1"},
+		{strings.Replace(clone, "inlining to", "outlining to", 1), "unknown operation \"outlining to\""},
+		{"\n", "line 1"},
+		{"Callgraph removal;" + strings.Repeat("a", maxDumpLine) + ";1;f.c;1;1\n", "more than the limit"},
+	} {
+		_, err := ParseClones([]byte(c.dump))
+		var de *DumpError
+		if !errors.As(err, &de) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%.60q: %v, want an error with %q", c.dump, err, c.says)
+		}
+	}
+}
+
+func TestScanningAllocatesNothing(t *testing.T) {
+	d := dump(t)
+	n := 0
+	if a := testing.AllocsPerRun(10, func() {
+		for s := ScanDump(d); s.Next(); n++ {
+		}
+	}); a != 0 || n == 0 {
+		t.Errorf("%v allocations for %d lines", a, n)
+	}
+}
+
 func FuzzParseClones(f *testing.F) {
 	f.Add([]byte("Callgraph clone;a;1;f.c;1;1;b;2;f.c;2;2;inlining to\nCallgraph removal;a;1;f.c;1;1\n"))
 	f.Add([]byte("Callgraph clone;a;x"))
+	f.Add([]byte("Callgraph removal;a;999999999;;0;0\n"))
+	f.Add([]byte("Callgraph clone;a;1;f;1;1;a;2;f;1;1;(null)\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := ParseClones(b)
 		if (err == nil) != (c != nil) {
 			t.Fatalf("result %v with error %v", c, err)
+		}
+		if err == nil && len(c.Clones)+len(c.Removed) != bytes.Count(b, []byte("\n")) {
+			t.Fatalf("%d clones and %d removals of %q", len(c.Clones), len(c.Removed), b)
 		}
 	})
 }

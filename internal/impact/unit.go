@@ -61,14 +61,19 @@ type Impacted struct {
 	Chain  []Edge // shortest, from the function asked for to Symbol
 }
 
-// UnknownError says that a translation unit has no function of a name.
+// UnknownError says that there is no function of a name.
 type UnknownError struct {
-	Name string
-	Near []string // names that differ by little, best first
+	Name  string
+	Where string   // where it was looked for; "" is the translation unit
+	Near  []string // names that differ by little, best first
 }
 
 func (e *UnknownError) Error() string {
-	s := fmt.Sprintf("find function %s: no such function in the translation unit", e.Name)
+	where := e.Where
+	if where == "" {
+		where = "the translation unit"
+	}
+	s := fmt.Sprintf("find function %s: no such function in %s", e.Name, where)
 	if len(e.Near) > 0 {
 		s += "; did you mean " + strings.Join(e.Near, ", ") + "?"
 	}
@@ -83,6 +88,7 @@ type Unit struct {
 	next   map[string][]Edge   // by From; calls apart
 	users  map[string][]string // clone symbol → function symbols that refer to it
 	names  map[string]bool     // every function of the dump or the object
+	dumped map[string]bool     // every function of the dump
 	byName map[string]int      // into Funcs
 }
 
@@ -93,18 +99,21 @@ func NewUnit(dump []byte, obj *object.File) (*Unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Unit{Clones: clones, next: map[string][]Edge{}, names: map[string]bool{}, byName: map[string]int{}}
+	u := &Unit{Clones: clones, next: map[string][]Edge{}, names: map[string]bool{}, dumped: map[string]bool{}, byName: map[string]int{}}
 	for i := range clones.Clones {
 		c := &clones.Clones[i]
 		kind, err := cloneKind(c.Kind)
 		if err != nil {
 			return nil, err
 		}
-		u.names[c.From.Name], u.names[c.To.Name] = true, true
+		u.dumped[c.From.Name], u.dumped[c.To.Name] = true, true
 		u.link(Edge{From: c.From.Name, To: c.To.Name, Kind: kind})
 	}
 	for _, n := range clones.Removed {
-		u.names[n.Name] = true
+		u.dumped[n.Name] = true
+	}
+	for n := range u.dumped {
+		u.names[n] = true
 	}
 	u.Funcs = functions(obj)
 	for i, f := range u.Funcs {
@@ -187,16 +196,33 @@ func (u *Unit) Symbols(name string) []string {
 	return out
 }
 
+// bodies lists the functions whose body a name stands for: itself, and for an
+// alias, which the dump does not know, what has the same address.
+func (u *Unit) bodies(name string) []string {
+	out := []string{name}
+	if f := u.Func(name); f != nil && !u.dumped[name] {
+		for _, twin := range f.Twins {
+			if u.dumped[twin] {
+				out = append(out, twin)
+			}
+		}
+	}
+	return out
+}
+
 // Impacted lists the functions of the object whose code may depend on the body
 // of the function named, each with the shortest chain of reasons, by symbol.
-// The function itself is not among them, its clones are. The error is an
+// The function itself, by whatever name, is not among them, its clones are. The error is an
 // *UnknownError: an empty list means that nothing depends on it.
 func (u *Unit) Impacted(name string) ([]Impacted, error) {
 	if !u.names[name] {
 		return nil, &UnknownError{Name: name, Near: nearest.Names(name, u.Functions(), 5)}
 	}
-	chains := map[string][]Edge{name: nil}
-	work := []string{name}
+	work := u.bodies(name)
+	chains := map[string][]Edge{}
+	for _, n := range work {
+		chains[n] = nil
+	}
 	var out []Impacted
 	for i := 0; i < len(work); i++ {
 		for _, e := range u.next[work[i]] {

@@ -102,6 +102,19 @@ func TestImpacted(t *testing.T) {
 	}
 }
 
+// TestAlias: an alias stands for the function that has the body.
+func TestAlias(t *testing.T) {
+	u := compile(t, `
+int g(int);
+int body(int x) { return g(x) + 1; }
+int alias(int) __attribute__((alias("body")));
+int host(int x) { return body(x); }
+`)
+	if got, want := impacted(t, u, "alias"), []string{"host inlined"}; !slices.Equal(got, want) {
+		t.Errorf("alias: %q, want %q", got, want)
+	}
+}
+
 func TestUnknownFunctionIsAnError(t *testing.T) {
 	u := compile(t, chainSource)
 	_, err := u.Impacted("leef")

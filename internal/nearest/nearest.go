@@ -10,32 +10,99 @@ import (
 // Names returns up to n of the choices that look most like want, by edit
 // distance; only those that are not too far away.
 func Names(want string, choices []string, n int) []string {
-	type scored struct {
-		s string
-		d int
-	}
-	var list []scored
-	limit := max(2, len(want)/3)
+	s := NewSearch(want, n)
 	for _, c := range choices {
-		d := editDistance(want, c)
-		if strings.HasPrefix(c, want) {
-			d = min(d, 1)
-		}
-		if d <= limit {
-			list = append(list, scored{c, d})
-		}
+		s.Offer([]byte(c))
 	}
-	slices.SortStableFunc(list, func(a, b scored) int {
+	return s.Names()
+}
+
+// Search finds the nearest of many names, which are offered one by one.
+type Search struct {
+	want  string
+	n     int
+	limit int         // names farther away are not taken
+	peq   [256]uint64 // the places of each byte in want, as a bit set
+	list  []scored
+}
+
+type scored struct {
+	s string
+	d int
+}
+
+// NewSearch begins a search for the n names that look most like want.
+func NewSearch(want string, n int) *Search {
+	s := &Search{want: want, n: n, limit: max(2, len(want)/3)}
+	for i := range min(len(want), 64) {
+		s.peq[want[i]] |= 1 << i
+	}
+	return s
+}
+
+// Offer is one of the names to choose from. It is copied if it is taken.
+func (s *Search) Offer(name []byte) {
+	if diff := len(name) - len(s.want); (diff > s.limit || -diff > s.limit) && !strings.HasPrefix(string(name), s.want) {
+		return
+	}
+	d := s.distance(name)
+	if strings.HasPrefix(string(name), s.want) {
+		d = min(d, 1)
+	}
+	if d > s.limit {
+		return
+	}
+	at, _ := slices.BinarySearchFunc(s.list, scored{string(name), d}, func(a, b scored) int {
 		if a.d != b.d {
 			return a.d - b.d
 		}
 		return strings.Compare(a.s, b.s)
 	})
+	if at >= s.n || at < len(s.list) && s.list[at] == (scored{string(name), d}) {
+		return
+	}
+	s.list = slices.Insert(s.list, at, scored{string(name), d})
+	s.list = s.list[:min(len(s.list), s.n)]
+	if len(s.list) == s.n {
+		s.limit = s.list[s.n-1].d
+	}
+}
+
+// Names are the nearest of the names offered, best first.
+func (s *Search) Names() []string {
 	var out []string
-	for i := 0; i < len(list) && i < n; i++ {
-		out = append(out, list[i].s)
+	for _, c := range s.list {
+		out = append(out, c.s)
 	}
 	return out
+}
+
+// distance is editDistance, for a short name in one step for each byte of the
+// other (G. Myers, A fast bit-vector algorithm for approximate string matching,
+// J. ACM 46, 1999).
+func (s *Search) distance(name []byte) int {
+	m := len(s.want)
+	if m == 0 || m > 64 || len(name) > 128 {
+		return editDistance(s.want, string(name))
+	}
+	pv, mv, d := ^uint64(0), uint64(0), m
+	last := uint64(1) << (m - 1)
+	for _, c := range name {
+		eq := s.peq[c]
+		xv := eq | mv
+		xh := (eq&pv + pv ^ pv) | eq
+		ph, mh := mv|^(xh|pv), pv&xh
+		if ph&last != 0 {
+			d++
+		}
+		if mh&last != 0 {
+			d--
+		}
+		ph = ph<<1 | 1
+		mh <<= 1
+		pv, mv = mh|^(xv|ph), ph&xv
+	}
+	return d
 }
 
 // DidYouMean is "; did you mean a, b?" or nothing.

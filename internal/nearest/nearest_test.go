@@ -2,7 +2,11 @@
 
 package nearest
 
-import "testing"
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
 
 func TestNames(t *testing.T) {
 	names := []string{"loop", "loop2", "ext4", "6.1.0-50-amd64", "6.1.0-51-amd64"}
@@ -16,5 +20,35 @@ func TestNames(t *testing.T) {
 	}
 	if d := editDistance("kitten", "sitting"); d != 3 {
 		t.Errorf("distance %d", d)
+	}
+}
+
+func TestDistanceInOneStepAByte(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	word := func(n int) string {
+		b := make([]byte, rng.IntN(n))
+		for i := range b {
+			b[i] = "abc_"[rng.IntN(4)]
+		}
+		return string(b)
+	}
+	for range 3000 {
+		a, b := word(66), word(40)
+		if got, want := NewSearch(a, 1).distance([]byte(b)), editDistance(a, b); got != want {
+			t.Fatalf("distance of %q and %q is %d, want %d", a, b, got, want)
+		}
+	}
+}
+
+func BenchmarkSearch(b *testing.B) {
+	names := make([][]byte, 1000)
+	for i := range names {
+		names[i] = fmt.Appendf(nil, "subsystem%d_driver_function_%d", i%7, i)
+	}
+	for b.Loop() {
+		s := NewSearch("subsystem3_driver_funktion_77", 5)
+		for _, n := range names {
+			s.Offer(n)
+		}
 	}
 }
