@@ -16,4 +16,5 @@ var commands = []func(*app) *cobra.Command{
 	newCCCmd,
 	newLevelsCmd,
 	newSurveyCmd,
+	newImpactCmd,
 }

@@ -83,6 +83,7 @@ func TestDamagedDumps(t *testing.T) {
 		{"Callgraph removal;;1;f.c;1;1\n", "line 1"},
 		{strings.Replace(clone, "inlining to", "outlining to", 1), "unknown operation \"outlining to\""},
 		{"\n", "line 1"},
+		{"Callgraph removal;a\x00b;1;f.c;1;1\n", "NUL byte"},
 		{"Callgraph removal;" + strings.Repeat("a", maxDumpLine) + ";1;f.c;1;1\n", "more than the limit"},
 	} {
 		_, err := ParseClones([]byte(c.dump))

@@ -86,6 +86,9 @@ func (s *DumpScanner) Next() bool {
 		return s.fail(fmt.Sprintf("%d bytes long, more than the limit of %d", end, maxDumpLine))
 	}
 	line := s.rest[:end]
+	if bytes.IndexByte(line, 0) >= 0 {
+		return s.fail("holds a NUL byte: the dump is damaged; compile the unit again")
+	}
 	s.rest = s.rest[end+1:]
 	var ok bool
 	switch {

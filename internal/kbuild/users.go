@@ -26,6 +26,7 @@ const maxCandidates = 600
 // many, or not all compiled from C as part of the kernel.
 type UsersError struct {
 	Path  string
+	Limit int    // how many are allowed
 	Count int    // C files that may include it; as far as Built says, that are built
 	Built bool   // Count is of files that this configuration builds
 	Other string // a file that may include it and cannot be compiled twice and compared; "" if only Count is the trouble
@@ -53,7 +54,7 @@ func (e *UsersError) Reason() string {
 	if e.Other != "" {
 		return fmt.Sprintf("%s may include it, and so may %s, which is not compiled twice and compared", units, e.Other)
 	}
-	return fmt.Sprintf("%s may include it, more than the limit of %d", units, MaxUsers)
+	return fmt.Sprintf("%s may include it, more than the limit of %d", units, e.Limit)
 }
 
 // Users returns the commands of all translation units of the configuration that
@@ -61,8 +62,13 @@ func (e *UsersError) Reason() string {
 // a C file that is built, and those that include it, by whatever way. They are a
 // superset: a compile's Deps tell which really do. They are sorted by source.
 //
-// Errors: *UsersError.
+// Errors: *UsersError, also if they are more than MaxUsers.
 func (t *Tree) Users(ctx context.Context, file string) ([]*Command, error) {
+	return t.UsersUpTo(ctx, file, MaxUsers)
+}
+
+// UsersUpTo is Users with a limit of one's own, for who does not mind waiting.
+func (t *Tree) UsersUpTo(ctx context.Context, file string, limit int) ([]*Command, error) {
 	g, err := t.includeGraphOf(ctx)
 	if err != nil {
 		return nil, err
@@ -82,8 +88,8 @@ func (t *Tree) Users(ctx context.Context, file string) ([]*Command, error) {
 	if slices.Contains(candidates, file) {
 		count--
 	}
-	if other != "" || count > maxCandidates {
-		return nil, &UsersError{Path: file, Count: count, Other: sourcePath(other)}
+	if other != "" || count > max(maxCandidates, limit) {
+		return nil, &UsersError{Path: file, Limit: limit, Count: count, Other: sourcePath(other)}
 	}
 	slices.Sort(candidates)
 	built, err := t.Built(ctx, candidates)
@@ -101,8 +107,8 @@ func (t *Tree) Users(ctx context.Context, file string) ([]*Command, error) {
 		}
 		out = append(out, c)
 	}
-	if count > MaxUsers {
-		return nil, &UsersError{Path: file, Count: count, Built: true}
+	if count > limit {
+		return nil, &UsersError{Path: file, Limit: limit, Count: count, Built: true}
 	}
 	return out, nil
 }

@@ -20,10 +20,10 @@ var (
 	syscallDef = regexp.MustCompile(`^(?:COMPAT_)?SYSCALL(?:32)?_DEFINE\d\s*\(\s*(\w+)`)
 )
 
-// editedFunctions lists the source functions that contain changed lines, by
+// EditedFunctions lists the source functions that contain changed lines, by
 // name; outside tells whether lines outside any function changed. It serves
 // explanation only: what must be replaced is seen from the code.
-func editedFunctions(f *patch.AppliedFile) (names []string, outside bool) {
+func EditedFunctions(f *patch.AppliedFile) (names []string, outside bool) {
 	found := map[string]bool{}
 	note := func(text []byte, r patch.Range) {
 		lines := bytes.SplitAfter(text, []byte("\n"))

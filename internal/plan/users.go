@@ -122,7 +122,7 @@ func editsOf(works []*work) (out []*patch.AppliedFile) {
 // editedIn lists the functions with changed lines of several files.
 func editedIn(files []*patch.AppliedFile) (names []string) {
 	for _, f := range files {
-		some, _ := editedFunctions(f)
+		some, _ := EditedFunctions(f)
 		names = append(names, some...)
 	}
 	slices.Sort(names)

@@ -89,6 +89,7 @@ func (q *Query) functions(number uint32) []*Function {
 	from, to := q.named(number)
 	var list []*Function
 	var unplaced []uint32
+	at := map[[2]uint32]int{} // file and line → place in list
 	for i := from; i < to && q.err == nil; i++ {
 		id := q.u32(secNameNodes, i)
 		n := q.node(id)
@@ -96,13 +97,14 @@ func (q *Query) functions(number uint32) []*Function {
 			unplaced = append(unplaced, id)
 			continue
 		}
-		file := q.bytes(n.file)
-		at := slices.IndexFunc(list, func(f *Function) bool { return f.Line == int(n.line) && f.File == string(file) })
-		if at < 0 {
-			at = len(list)
-			list = append(list, &Function{Name: q.str(n.name), File: string(file), Line: int(n.line)})
+		key := [2]uint32{n.file, uint32(n.line)}
+		f, ok := at[key]
+		if !ok {
+			f = len(list)
+			at[key] = f
+			list = append(list, &Function{Name: q.str(n.name), File: q.str(n.file), Line: int(n.line)})
 		}
-		list[at].nodes = append(list[at].nodes, id)
+		list[f].nodes = append(list[f].nodes, id)
 	}
 	if len(unplaced) > 0 && len(list) == 1 && path.Ext(list[0].File) != ".c" {
 		list[0].nodes = append(list[0].nodes, unplaced...)

@@ -95,6 +95,14 @@ const (
 // Fentry: it begins with a call of __fentry__, or the no-op in its place.
 func (f SymbolFlags) Fentry() bool { return f&flagFentry != 0 }
 
+// WithFentry is the flags with Fentry as another source has it.
+func (f SymbolFlags) WithFentry(has bool) SymbolFlags {
+	if has {
+		return f | flagFentry
+	}
+	return f &^ flagFentry
+}
+
 // Init: it is freed after the start.
 func (f SymbolFlags) Init() bool { return f&flagInit != 0 }
 

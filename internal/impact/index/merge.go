@@ -52,12 +52,15 @@ func (m *merge) sourceName(b []byte) []byte {
 	return bytes.TrimPrefix(b, []byte(m.root))
 }
 
-// add appends a unit.
+// add appends a unit of a build.
 func (m *merge) add(u *scanned, object string) {
+	m.addAs(u, strings.TrimSuffix(u.path, ".o")+".c", object)
+}
+
+func (m *merge) addAs(u *scanned, source, object string) {
 	s, f := m.scanners[u.worker], &m.file
 	number := uint32(len(f.units))
 	node0, sym0 := uint32(len(f.nodes)), uint32(len(f.syms))
-	source := strings.TrimSuffix(u.path, ".o") + ".c"
 	out := u.unit
 	out.path, out.source, out.object = m.strings.add([]byte(u.path)), m.strings.add([]byte(source)), m.strings.add([]byte(object))
 	out.node0, out.nodes = node0, u.nodes[1]-u.nodes[0]

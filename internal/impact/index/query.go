@@ -13,11 +13,12 @@ import (
 // one after the other costs nothing; it is for one goroutine.
 type Query struct {
 	view
-	stamp  uint32
-	seen   []uint32  // by number in the unit: the stamp of the closure that reached it
-	steps  []step    // functions reached, in order, each with how
-	syms   []symStep // symbols reached
-	symSet []uint32  // by number in the unit, as seen
+	stamp    uint32
+	seen     []uint32          // by number in the unit: the stamp of the closure that reached it
+	steps    []step            // functions reached, in order, each with how
+	syms     []symStep         // symbols reached
+	symSet   []uint32          // by number in the unit, as seen
+	bySource map[string]uint32 // units, for UnitOf
 }
 
 // step is a function that a closure reached.
@@ -89,7 +90,7 @@ func (q *Query) closure(unitNumber uint32, starts []uint32) {
 // follow follows the edges of some kinds, from the functions reached so far and
 // those that it reaches; only from the first limit of them, if that is not negative.
 func (q *Query) follow(u *unit, limit int, want func(impact.Kind) bool) {
-	for i := 0; i < len(q.steps) && (limit < 0 || i < limit); i++ {
+	for i := 0; i < len(q.steps) && (limit < 0 || i < limit) && q.err == nil; i++ {
 		from, to := q.edges(q.steps[i].node)
 		for e := from; e < to; e++ {
 			edge := edge(q.u32(secEdges, e))
@@ -130,8 +131,8 @@ func (q *Query) reach(u *unit, n uint32, via int32, kind impact.Kind, own bool) 
 
 // aliases starts from the functions of the dump at the address of a symbol.
 func (q *Query) aliases(u *unit, first uint32, s symbol) {
-	for range u.syms {
-		if s.twin == first {
+	for range min(u.syms, q.x.counts[secSyms]) {
+		if s.twin == first || q.err != nil {
 			return
 		}
 		at := s.twin
@@ -177,6 +178,7 @@ type Symbol struct {
 	Flags      SymbolFlags
 	Sympos     int    // as livepatch wants it, if SymposWhy is ""
 	SymposWhy  string // why Sympos is not known
+	Missing    string // why the linked object does not have it; "" if it has, or that is not known
 	Twins      []string
 	Own        bool          // it holds the body that was asked for
 	Chain      []impact.Edge // shortest, from the function asked for
@@ -225,6 +227,9 @@ func (q *Query) describe(s symStep, path, object string) Symbol {
 	out := Symbol{
 		Name: q.str(q.node(y.node).name), Unit: path, Object: object, Section: q.str(y.section), Size: y.size, Flags: y.flags,
 		Sympos: int(y.sympos), Own: q.steps[s.at].own,
+	}
+	if y.why == sympAbsent {
+		out.Missing = sympWhy[sympAbsent]
 	}
 	if y.why != sympKnown {
 		out.SymposWhy = "not known"

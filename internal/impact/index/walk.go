@@ -23,9 +23,10 @@ type tree struct {
 	dir      string
 	dumps    map[string]string // object file → its dump
 	objects  map[string]bool
-	mods     []string // *.mod: the objects of a module, one in a line (scripts/Makefile.build)
-	archives []string // *.a
-	modules  []string // *.ko
+	texts    map[string]bool // *.s
+	mods     []string        // *.mod: the objects of a module, one in a line (scripts/Makefile.build)
+	archives []string        // *.a
+	modules  []string        // *.ko
 	vmlinux  bool
 }
 
@@ -38,7 +39,7 @@ var skipDirs = map[string]bool{"scripts": true, "tools": true, "Documentation": 
 
 // walk lists a build directory.
 func walk(ctx context.Context, dir string) (*tree, error) {
-	t := &tree{dir: dir, dumps: map[string]string{}, objects: map[string]bool{}}
+	t := &tree{dir: dir, dumps: map[string]string{}, objects: map[string]bool{}, texts: map[string]bool{}}
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -80,6 +81,8 @@ func (t *tree) note(rel, ext string) error {
 		t.dumps[obj] = rel
 	case ".o":
 		t.objects[rel] = true
+	case ".s":
+		t.texts[rel] = true
 	case ".mod":
 		t.mods = append(t.mods, rel)
 	case ".a":
@@ -97,7 +100,11 @@ func (t *tree) note(rel, ext string) error {
 func (t *tree) units() []string {
 	var out []string
 	for o := range t.dumps {
-		out = append(out, o)
+		// What kbuild compiles only to read constants out of the assembler code
+		// (scripts/Makefile.build: %.s) is no part of the kernel.
+		if t.objects[o] || !t.texts[strings.TrimSuffix(o, ".o")+".s"] {
+			out = append(out, o)
+		}
 	}
 	for o := range t.objects {
 		if t.dumps[o] == "" && !strings.HasSuffix(o, ".mod.o") {

@@ -1,0 +1,2 @@
+#include "same.h"
+int a(int x) { return host(x); }

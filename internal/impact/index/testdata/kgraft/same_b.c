@@ -1,0 +1,2 @@
+#include "same.h"
+int b(int x) { return host(x) + 1; }
