@@ -78,8 +78,8 @@ func (s *auditState) read(path string) error {
 }
 
 // key names what decides a result.
-func (s *auditState) key(kernel, level, source string, names []string, verbose bool) string {
-	all := append([]string{s.self, kernel, level, source, fmt.Sprint(verbose, names == nil)}, names...)
+func (s *auditState) key(kernel, level, source string, names []string, disassembly bool) string {
+	all := append([]string{s.self, kernel, level, source, fmt.Sprint(disassembly, names == nil)}, names...)
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(all, "\x00"))))
 }
 

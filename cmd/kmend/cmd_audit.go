@@ -362,7 +362,7 @@ func (w *auditor) audit(ctx context.Context, levels []oracle.Level, targets []au
 
 // auditOne audits one unit at one level, or takes the result that is kept.
 func (w *auditor) auditOne(ctx context.Context, kept *auditState, level oracle.Level, t auditTarget) (*oracle.Report, error) {
-	key := kept.key(w.kernel.BuildID, level.String(), t.command.Source, t.names, w.Verbose)
+	key := kept.key(w.kernel.BuildID, level.String(), t.command.Source, t.names, w.Verbose || w.JSON)
 	if r := kept.get(key); r != nil {
 		return r, nil
 	}

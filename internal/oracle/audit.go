@@ -166,8 +166,8 @@ func (u *Unit) audit(ctx context.Context, name string) (*Function, error) {
 func (u *Unit) predict(f *Function, predicted []impact.Impacted, observed []Change) map[string]bool {
 	known := map[string]bool{}
 	for _, p := range predicted {
-		it := u.base.Item(p.Symbol)
-		if fn := u.Impact.Func(p.Symbol); it == nil || fn.Init || u.own(it, []string{f.Name}) || known[it.Name] {
+		it := code(u.base, p.Symbol)
+		if it == nil || u.own(it, []string{f.Name}) || known[it.Name] {
 			continue // no code that a patch could replace, or the function itself
 		}
 		known[it.Name] = true

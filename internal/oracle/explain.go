@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"kmend/internal/delta"
+	"kmend/internal/object"
 )
 
 // factFlags switch off, one at a time, the optimisations by which GCC 11 and 12
@@ -204,10 +205,9 @@ func (x *explainer) together(ctx context.Context, m *Miss, c comparison, beside 
 func optimisation(flag string) string { return strings.TrimPrefix(flag, "-fno-") }
 
 // ripple tries whether forbidding copies of the body alone gives the same code
-// as hiding it: then no fact about it is used. That the function has no copy of
-// the body is known, as it would have been predicted. A fact about a function
-// that the body was copied into might be lost with the copy, so the code must
-// also be free of facts to begin with.
+// as hiding it: then no fact about it is used, unless the function has a copy.
+// A fact about another function that the body was copied into might be lost
+// with that copy, so the code must also be free of facts to begin with.
 func (x *explainer) ripple(ctx context.Context, m *Miss, _, beyond comparison) (bool, error) {
 	eq, err := x.equal(ctx, beyond, m.Symbol, nil)
 	if err != nil || !eq {
@@ -217,9 +217,18 @@ func (x *explainer) ripple(ctx context.Context, m *Miss, _, beyond comparison) (
 	if err != nil || !free {
 		return false, err
 	}
+	d, err := x.compare(ctx, beyond, nil)
+	if err != nil {
+		return false, err
+	}
 	m.Class = Ripple
 	m.Evidence = append(m.Evidence, "with the body only noinline, noclone and no_icf, all facts about it in use, its code is what it is with the body hidden",
-		"its code as it is uses no facts: switching them off does not change it; and GCC's account has no way for the body into it")
+		"its code as it is uses no facts: switching them off does not change it")
+	if from := code(d.result.Before, m.Symbol); from != nil && !reaches(from, x.name) {
+		m.Evidence = append(m.Evidence, "it has no copy of the body: where no copies are made, no reference leads from it to "+x.name+", by way of other functions and data of the unit either")
+	} else {
+		m.Evidence = append(m.Evidence, "it has no copy of the body: GCC's account has no way for it there")
+	}
 	return true, nil
 }
 
@@ -234,6 +243,32 @@ func (x *explainer) free(ctx context.Context, symbol string) (bool, error) {
 		return false, err
 	}
 	return d.of(symbol) == same, nil
+}
+
+// reaches reports whether references lead from an item to a function, by way of
+// any items of the unit.
+func reaches(from *delta.Item, name string) bool {
+	seen := map[*delta.Item]bool{from: true}
+	for work := []*delta.Item{from}; len(work) > 0; work = work[1:] {
+		it := work[0]
+		next := []*delta.Item{it.Cold, it.Parent}
+		for _, refs := range append(slices.Clone(it.EntryRefs), it.Refs) {
+			for _, r := range refs {
+				next = append(next, r.Target.Item)
+			}
+		}
+		for _, to := range next {
+			if to == nil || seen[to] {
+				continue
+			}
+			if slices.ContainsFunc(to.Symbols, func(s *object.Symbol) bool { return delta.Source(s.Name) == name }) {
+				return true
+			}
+			seen[to] = true
+			work = append(work, to)
+		}
+	}
+	return false
 }
 
 // cold tries whether the difference goes without guesses of frequency.

@@ -66,6 +66,13 @@ static int limit = 5;
 int read_limit(int x) { return x < limit; }
 int other(int x) { return x + 1; }
 `
+	// Equal bodies become one.
+	foldedSource = `
+int g(int);
+static __attribute__((noinline)) int one(int x) { g(x); g(x + 1); g(x * 3); return g(x) + 7; }
+static __attribute__((noinline)) int two(int x) { g(x); g(x + 1); g(x * 3); return g(x) + 7; }
+int uses(int x) { return one(x) * 3 + two(x + 1); }
+`
 	alwaysSource = `
 int g(int);
 static inline __attribute__((always_inline)) int always(int x) { return g(x) + 1; }
@@ -84,6 +91,7 @@ func TestClasses(t *testing.T) {
 		{"caller of a clone", "gcc-12", israSource, "fields", ""},
 		{"cold callee", "gcc-12", coldSource, "bad", "work cold guess-branch-probability"},
 		{"ripple", "gcc-12", rippleSource, "choose", "user ripple"},
+		{"folded bodies", "gcc-12", foldedSource, "one", "uses fact ipa-icf; two fact ipa-icf"},
 		{"nobody", "gcc-12", killSource, "bystander", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -94,6 +102,9 @@ func TestClasses(t *testing.T) {
 				got = append(got, strings.TrimSpace(m.Symbol+" "+string(m.Class)+" "+strings.Join(m.Optimisations, ",")))
 				if len(m.Evidence) == 0 || !strings.HasPrefix(m.Disassembly, "--- "+m.Symbol) {
 					t.Errorf("%s: evidence %q, disassembly %q", m.Symbol, m.Evidence, m.Disassembly)
+				}
+				if m.Class == Ripple && !strings.Contains(strings.Join(m.Evidence, "\n"), "no reference leads from it to "+c.hide) {
+					t.Errorf("%s: evidence %q does not say that it cannot have a copy", m.Symbol, m.Evidence)
 				}
 				if m.Class.Unsafe() != (m.Class == Fact) {
 					t.Errorf("%s: class %s, unsafe %v", m.Symbol, m.Class, m.Class.Unsafe())
@@ -177,7 +188,7 @@ func TestVariableFacts(t *testing.T) {
 // there, without the attribute.
 func TestNullControl(t *testing.T) {
 	for _, gcc := range []string{"gcc-11", "gcc-12"} {
-		for _, text := range []string{killSource, pureSource, israSource, coldSource, rippleSource, rangeSource, foldSource, alwaysSource} {
+		for _, text := range []string{killSource, pureSource, israSource, coldSource, rippleSource, rangeSource, foldSource, foldedSource, alwaysSource} {
 			nullControl(t, open(t, gcc, text, Options{}))
 		}
 	}

@@ -258,7 +258,25 @@ func (u *Unit) Hide(ctx context.Context, names ...string) ([]Change, error) {
 	if err != nil {
 		return nil, notHidden(strings.Join(names, ", "), err)
 	}
-	return d.changes(func(it *delta.Item) bool { return u.own(it, names) }), nil
+	return append(d.changes(func(it *delta.Item) bool { return u.own(it, names) }), d.unfolded(names)...), nil
+}
+
+// unfolded lists the functions that share the code of a hidden one since GCC
+// folded equal bodies (-fipa-icf), and have code of their own when it is hidden.
+func (d *difference) unfolded(names []string) []Change {
+	var out []Change
+	for _, n := range names {
+		b, a := code(d.result.Before, n), code(d.result.After, n)
+		if b == nil || a == nil {
+			continue
+		}
+		for _, s := range b.Symbols {
+			if own := code(d.result.After, s.Name); s.IsFunc() && own != nil && own != a {
+				out = append(out, Change{Symbol: s.Name, What: "it shares the code of " + n + ", and has its own when that is hidden"})
+			}
+		}
+	}
+	return out
 }
 
 // own reports whether an item is code of one of the functions: a body of it
