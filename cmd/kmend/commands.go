@@ -12,4 +12,5 @@ var commands = []func(*app) *cobra.Command{
 	newPlanCmd,
 	newTestCmd,
 	newSurveyCmd,
+	newDoctorCmd,
 }

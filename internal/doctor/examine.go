@@ -18,6 +18,7 @@ import (
 type Setting struct {
 	Name  string   `json:"name"`
 	Flags []string `json:"flags"`
+	Note  string   `json:"note,omitempty"` // what the name promises and the flags do not do
 }
 
 // Result is what one probe found at one setting.
@@ -39,11 +40,12 @@ type Result struct {
 type Examination struct {
 	Setting
 	Results []Result `json:"results"`
+	Verdict []string `json:"verdict"` // sentences, see verdict
 }
 
 // Options say how thoroughly to examine.
 type Options struct {
-	Jobs     *run.Jobs
+	Jobs     *run.Jobs             // places for compilers; nil: one per CPU
 	Switches bool                  // try what switches a fact off
 	Progress func(done, total int) // nil: none; may be called concurrently
 }
@@ -51,16 +53,19 @@ type Options struct {
 // Examine runs all probes at one setting. The error says that the compiler does
 // not work with these flags; a probe that is broken is a result.
 func Examine(ctx context.Context, cc *compiler.Compiler, setting Setting, opt Options) (*Examination, error) {
+	if opt.Jobs == nil {
+		opt.Jobs = run.NewJobs(0)
+	}
 	s := &subject{cc, opt.Jobs, setting.Flags}
 	hides, err := s.works(ctx)
 	if err != nil {
 		return nil, err
 	}
+	e := &Examination{Setting: setting, Results: make([]Result, len(Probes))}
 	claims, err := s.claims(ctx)
 	if err != nil {
-		return nil, err
+		e.Note = strings.TrimPrefix(e.Note+"; "+err.Error(), "; ") // no verdict depends on them
 	}
-	e := &Examination{Setting: setting, Results: make([]Result, len(Probes))}
 	var mu sync.Mutex
 	done := 0
 	g, ctx := errgroup.WithContext(ctx)
@@ -89,7 +94,22 @@ func Examine(ctx context.Context, cc *compiler.Compiler, setting Setting, opt Op
 			return nil
 		})
 	}
-	return e, g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	e.Verdict = verdict(e.Results)
+	return e, nil
+}
+
+// Broken counts the probes that gave no verdict.
+func (e *Examination) Broken() int {
+	n := 0
+	for _, r := range e.Results {
+		if r.Broken != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // firstProgram tells whether the compiler works, and whether it knows noipa.
@@ -127,16 +147,18 @@ func (s *subject) probe(ctx context.Context, p *Probe, hides hiding) Result {
 		r.Broken = err.Error()
 		return r
 	}
+	if r.Used = one != two; !r.Used {
+		return r // what a control would prove is that a difference is due to the fact
+	}
 	_, hidden1, hidden2, err := s.pair(ctx, p, hides)
 	switch {
 	case err != nil:
 		r.Broken = "control: " + err.Error()
-		return r
 	case hidden1 != hidden2:
 		r.Broken = "control: the code differs although the compiler cannot know the fact"
-		return r
 	}
-	if r.Used = one != two; !r.Used {
+	if r.Broken != "" {
+		r.Used = false
 		return r
 	}
 	if r.Shown, err = shown(p, m, one); err != nil {
@@ -166,6 +188,9 @@ func (s *subject) switches(ctx context.Context, p *Probe, r *Result) {
 		return
 	}
 	for _, off := range p.Off {
+		if s.cc.Family == compiler.Clang && strings.Contains(off, "-fno-ipa-") {
+			continue // Clang has no such passes, and ignores some of the flags
+		}
 		if _, one, two, err := s.with(strings.Fields(off)...).pair(ctx, p, open); err == nil && one == two {
 			r.Off = off
 			return

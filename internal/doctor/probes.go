@@ -25,8 +25,9 @@ int watch(int x) { return ext1(callee(x)); }
 		Text: `
 SMALL void callee(int *p, int x)
 {
+	int i;
 	BODY
-	for (int i = 0; i < x; i++) {
+	for (i = 0; i < x; i++) {
 		ext(); p[i] = ext1(p[i]); ext(); p[i + 1] += ext1(i); ext(); p[i + 2] -= ext1(x); ext();
 		ext(); p[i] = ext1(p[i]); ext(); p[i + 1] += ext1(i); ext(); p[i + 2] -= ext1(x); ext();
 	}
@@ -87,7 +88,7 @@ int reader(void) { return v; }
 GLOBAL int callee(int x) { BODY }
 int watch(int x) { return callee(x) + callee(x); }
 `,
-		One: `return x * 3 + g;`, Two: `g++; return x * 3 + g;`, Changed: "callee", Watched: "watch",
+		One: `return x * 3 + g;`, Two: `h = 5; return x * 3 + g;`, Changed: "callee", Watched: "watch",
 		Off: []string{"-fno-ipa-pure-const", "-fno-ipa-modref", "-fno-ipa-pure-const -fno-ipa-modref", "-fno-ipa-pure-const -fno-ipa-modref -fno-ipa-ra"},
 	},
 	{
@@ -142,13 +143,12 @@ int watch(int x) { int *p = callee(x); if (!p) ext(); return g; }
 	},
 	{
 		Name: "returns-argument", Fact: "the callee returns its argument, so the caller goes on with its own copy",
-		About: Body, Option: "ipa-modref", Source: "gcc/ipa-prop.cc; LLVM function-attrs (returned)",
+		About: Body, Source: "no pass of GCC 12; LLVM function-attrs (returned)",
 		Text: `
 GLOBAL int *callee(int *p) { BODY }
 int *watch(int x) { return callee(&arr[1]); }
 `,
 		One: `ext(); return p;`, Two: `ext(); return extp();`, Changed: "callee", Watched: "watch",
-		Off: []string{"-fno-ipa-modref"},
 	},
 	{
 		Name: "return-range", Fact: "the callee returns small numbers, so a test for a large one is dropped",
@@ -172,9 +172,9 @@ int watch(int x) { return callee(x) + g; }
 	},
 	{
 		Name: "registers-kept", Fact: "the callee leaves registers alone that the ABI lets it change, and the caller keeps values in them over the call",
-		About: Body, Option: "ipa-ra", Source: "gcc/ira-costs.cc, gcc/final.cc; LLVM -enable-ipra (off on x86)",
+		About: Body, Option: "ipa-ra", Source: "gcc/final.cc (collect_fn_hard_reg_usage), gcc/function-abi.cc; LLVM -enable-ipra (off on x86)",
 		Text: `
-LOCAL int callee(int x) { asm volatile("" : "+r"(x) : : BODY); return x; }
+LOCAL int callee(int x) { __asm__ volatile("" : "+r"(x) : : BODY); return x; }
 int watch(int x, int y) { return callee(x) + y; }
 `,
 		One: `"memory"`, Two: `"memory", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11"`, Changed: "callee", Watched: "watch",
@@ -182,12 +182,12 @@ int watch(int x, int y) { return callee(x) + y; }
 	},
 	{
 		Name: "stack-alignment", Fact: "the callee needs no aligned stack, so the caller does not align it",
-		About: Body, Option: "ipa-stack-alignment", Source: "gcc/final.cc, gcc/cfgexpand.cc",
+		About: Body, Option: "ipa-stack-alignment", Source: "gcc/final.cc, gcc/calls.cc",
 		Text: `
 LOCAL void callee(void) { BODY }
 void watch(void) { callee(); g = 1; }
 `,
-		One: `asm volatile("" ::: "memory");`, Two: `int a[4] __attribute__((aligned(16))); asm volatile("" :: "r"(a) : "memory");`, Changed: "callee", Watched: "watch",
+		One: `__asm__ volatile("" ::: "memory");`, Two: `int a[4] __attribute__((aligned(16))); __asm__ volatile("" :: "r"(a) : "memory");`, Changed: "callee", Watched: "watch",
 		Off: []string{"-fno-ipa-stack-alignment"},
 	},
 	{
@@ -209,7 +209,7 @@ int user2(int x) { return watch(x) + h; }
 LOCAL int callee(int x, int y) { BODY }
 int watch(int x, int y) { return callee(x, y * 5 + 1) + g; }
 `,
-		One: `ext(); return ext1(x);`, Two: `ext(); return ext1(x + y);`, Changed: "callee", Watched: "watch",
+		One: `ext(); return ext1(x);`, Two: `ext(); return ext1(x ^ y);`, Changed: "callee", Watched: "watch",
 		Off: []string{"-fno-ipa-sra", "-fno-ipa-cp", "-fno-ipa-sra -fno-ipa-cp"},
 	},
 	{
@@ -231,10 +231,10 @@ var callerProbes = []Probe{
 		Name: "argument-range", Fact: "callers pass numbers of a range only, so a test in the callee is dropped",
 		About: Callers, Option: "ipa-vrp", Source: "gcc/ipa-cp.cc, gcc/ipa-prop.cc; LLVM ipsccp",
 		Text: `
-LOCAL void callee(int x) { if (x < 3) ext(); ext1(x); }
+LOCAL void callee(int x) { if (!x) ext(); ext1(x); }
 void caller(int x) { BODY }
 `,
-		One: `callee(x < 5 ? 5 : x);`, Two: `callee(x);`, Changed: "caller", Watched: "callee",
+		One: `callee(1); callee(2);`, Two: `callee(1); callee(x);`, Changed: "caller", Watched: "callee",
 		Off: []string{"-fno-ipa-vrp", "-fno-ipa-vrp -fno-ipa-bit-cp"},
 	},
 	{
@@ -244,7 +244,7 @@ void caller(int x) { BODY }
 LOCAL int callee(int x) { return ext1(x & 3); }
 int caller(int x) { BODY }
 `,
-		One: `return callee(x * 4);`, Two: `return callee(x);`, Changed: "caller", Watched: "callee",
+		One: `return callee(x & ~3);`, Two: `return callee(x);`, Changed: "caller", Watched: "callee",
 		Off: []string{"-fno-ipa-bit-cp", "-fno-ipa-vrp", "-fno-ipa-vrp -fno-ipa-bit-cp"},
 	},
 	{
