@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -20,8 +21,13 @@ func (s *subject) claims(ctx context.Context) (map[string]string, error) {
 	if s.cc.Family != compiler.GCC {
 		return nil, nil
 	}
-	argv := slices.Concat(s.cc.Argv, s.flags, []string{"-Q", "--help=optimizers"})
-	out, err := s.jobs.Run(ctx, run.Cmd{Argv: argv, Env: append(run.CleanEnv(), "CCACHE_DISABLE=1")})
+	dir, err := os.MkdirTemp("", "kmend-doctor-") // with some flags it leaves files
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the probe: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	argv := slices.Concat(s.command(), s.flags, []string{"-Q", "--help=optimizers"})
+	out, err := s.jobs.Run(ctx, run.Cmd{Argv: argv, Dir: dir, Env: append(run.CleanEnv(), "CCACHE_DISABLE=1")})
 	if err != nil {
 		return nil, fmt.Errorf("ask the compiler for its options: %w", err)
 	}

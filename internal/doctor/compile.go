@@ -25,6 +25,17 @@ type subject struct {
 	flags []string
 }
 
+// command is the compiler as it can be started in any directory.
+func (s *subject) command() []string {
+	argv := slices.Clone(s.cc.Argv)
+	if strings.Contains(argv[0], "/") {
+		if abs, err := filepath.Abs(argv[0]); err == nil {
+			argv[0] = abs
+		}
+	}
+	return argv
+}
+
 // made is what the compiler made of one program.
 type made struct {
 	obj  *object.File
@@ -48,7 +59,7 @@ func (s *subject) compile(ctx context.Context, program string) (*made, error) {
 	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
 		return nil, fmt.Errorf("write the probe: %w", err)
 	}
-	argv := slices.Concat(s.cc.Argv, s.flags, []string{"-w", "-ffunction-sections", "-fdata-sections"})
+	argv := slices.Concat(s.command(), s.flags, []string{"-w", "-ffunction-sections", "-fdata-sections"})
 	if s.cc.Family == compiler.GCC {
 		argv = append(argv, "-fdump-ipa-clones="+dump)
 	}

@@ -238,6 +238,19 @@ func TestFlagsThatCannotBeProbed(t *testing.T) {
 	}
 }
 
+// TestNothingIsLeftBehind: flags that make a compiler leave files leave none.
+func TestNothingIsLeftBehind(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s := subjectOf(t, "-O2", "-save-temps", "-pipe", "-MD", "-g", "-gsplit-dwarf", "-fstack-usage", "-da")
+	if r := s.probe(t.Context(), probeNamed(t, "pure"), byNoipa); r.Broken != "" || !r.Used {
+		t.Errorf("found %+v", r)
+	}
+	_, _ = s.claims(t.Context()) // fails with some of the flags
+	if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
 // fake makes a compiler that runs a shell script before gcc-12.
 func fake(t *testing.T, script string) *compiler.Compiler {
 	t.Helper()
@@ -264,6 +277,10 @@ func TestCompilersThatDoNotWork(t *testing.T) {
 	}
 	if r := s.probe(t.Context(), probeNamed(t, "pure"), byNoipa); r.Broken != "" || !r.Used {
 		t.Errorf("and on no other: %+v", r)
+	}
+	t.Chdir(filepath.Dir(s.cc.Argv[0]))
+	if _, err := (&subject{identify(t, "./cc"), run.NewJobs(0), ftraced}).works(t.Context()); err != nil {
+		t.Errorf("a compiler by its relative path: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
