@@ -24,7 +24,7 @@ type LevelError struct {
 }
 
 func (e *LevelError) Error() string {
-	return fmt.Sprintf("make -flive-patching=%v flags of %s: %s", e.Level, e.Compiler, e.Reason)
+	return fmt.Sprintf("find the flags of level %v for %s: %s", e.Level, e.Compiler, e.Reason)
 }
 
 // LevelFlags returns the flags that make this compiler keep a level, none for
