@@ -5,7 +5,7 @@ GO := scripts/go
 export CGO_ENABLED := 0
 revision := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: demo test build setup lint bench survey fuzz
+.PHONY: demo test build setup lint bench survey levels fuzz
 
 demo: build ## watch a running Debian kernel get fixed, in a virtual machine
 	@scripts/demo
@@ -28,6 +28,9 @@ bench: build ## the figures of docs/architecture.md, as a table
 
 survey: build ## build and prove a list of fixes: see docs/survey.md
 	@scripts/survey
+
+levels: build ## what each level of -flive-patching costs: see docs/levels-tradeoff.md
+	@scripts/levels
 
 fuzz: setup ## every fuzz target for FUZZTIME (20s)
 	@scripts/fuzz

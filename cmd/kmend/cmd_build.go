@@ -29,13 +29,15 @@ const maxPatch = 64 << 20
 
 // planOptions are the flags that build and plan share.
 type planOptions struct {
-	kernel string
-	name   string
+	kernel  string
+	name    string
+	noAudit bool
 }
 
 func (o *planOptions) addFlags(c *cobra.Command) {
 	c.Flags().StringVarP(&o.kernel, "kernel", "k", "", "the kernel to patch (default: the running one, or the only one added)")
 	c.Flags().StringVarP(&o.name, "name", "n", "", "name of the patch (default: from the first file name)")
+	c.Flags().BoolVar(&o.noAudit, "no-audit", false, "do not compile the unit with the changed bodies hidden to see who depends on them (the plan says so)")
 	_ = c.RegisterFlagCompletionFunc("kernel", completeKernels)
 }
 
@@ -65,7 +67,8 @@ func newBuildCmd(a *app) *cobra.Command {
 		Long: `build compiles each C file that the fix changes twice, before and after, compares
 the two function by function, proves that what it compiled before the fix is what
 the kernel runs, resolves every symbol that the new code needs, and writes a
-livepatch module.
+livepatch module. Who depends on the changed bodies is observed by compiling the
+file with them hidden from the rest of it, and must be covered by the patch.
 
 It leaves livepatch-NAME.ko and plan.json in the output directory. The plan says
 which functions are replaced and why, and what was proved. What cannot be patched
@@ -119,7 +122,7 @@ func makePlan(ctx context.Context, a *app, opt planOptions, args []string) (*pla
 	if err != nil {
 		return nil, nil, err
 	}
-	q := plan.Request{Kernel: k, Progress: func(stage string, done, total int) { a.Progress.Update(stage, int64(done), int64(total)) }}
+	q := plan.Request{Kernel: k, NoAudit: opt.noAudit, Progress: func(stage string, done, total int) { a.Progress.Update(stage, int64(done), int64(total)) }}
 	for _, arg := range args {
 		data, err := readPatch(arg)
 		if err != nil {

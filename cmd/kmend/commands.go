@@ -11,6 +11,10 @@ var commands = []func(*app) *cobra.Command{
 	newBuildCmd,
 	newPlanCmd,
 	newTestCmd,
+	newAuditCmd,
+	newDoctorCmd,
+	newCCCmd,
+	newLevelsCmd,
 	newSurveyCmd,
 	newImpactCmd,
 }

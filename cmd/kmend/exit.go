@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 
+	"kmend/internal/compiler"
+	"kmend/internal/driver"
 	"kmend/internal/kernel"
 )
 
@@ -54,12 +56,14 @@ func usageErrorf(format string, args ...any) error {
 func exitCode(err error) (code int, kind string) {
 	var ee *exitError
 	var unknownKernel *kernel.NotFoundError
+	var badCommand *driver.UsageError
+	var noLevel *compiler.LevelError
 	switch {
 	case err == nil:
 		return exitDone, "done"
-	case errors.As(err, &ee) && ee.code == exitUsage, errors.As(err, &unknownKernel):
+	case errors.As(err, &ee) && ee.code == exitUsage, errors.As(err, &unknownKernel), errors.As(err, &badCommand):
 		return exitUsage, "usage"
-	case errors.As(err, &ee) && ee.code == exitRefused:
+	case errors.As(err, &ee) && ee.code == exitRefused, errors.As(err, &noLevel):
 		return exitRefused, "refused"
 	case errors.As(err, &ee) && ee.code == exitNothing:
 		return exitNothing, "nothing-to-do"

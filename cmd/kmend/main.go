@@ -16,9 +16,12 @@ func main() {
 	if agent.Requested() { // kmend is also the init of the guests it boots
 		agent.Main()
 	}
+	if args, ok := ccArgs(os.Args); ok { // before all else: it runs once for every file of a build
+		os.Exit(runCC(args))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go cancelOnSignal(cancel)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(ctx, commandArgs(os.Args), os.Stdout, os.Stderr))
 }
 
 // cancelOnSignal cancels the work at the first SIGINT or SIGTERM, so that it

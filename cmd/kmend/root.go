@@ -46,12 +46,7 @@ type app struct {
 // run is main without the process: it parses args, runs the command and
 // returns the exit code.
 func run(ctx context.Context, args []string, out, errw io.Writer) (code int) {
-	defer func() {
-		if r := recover(); r != nil { // Go's own exit code would be 2, which is usage
-			fmt.Fprintf(errw, "kmend: bug: %v\nplease report this with all that follows\n%s", r, debug.Stack())
-			code = exitFailed
-		}
-	}()
+	defer reportBug(errw, &code)
 	a := &app{Out: out, Err: errw, Progress: ui.Discard(), Log: slog.New(slog.DiscardHandler)}
 	root := newRoot(a)
 	root.SetArgs(args)
@@ -62,6 +57,15 @@ func run(ctx context.Context, args []string, out, errw io.Writer) (code int) {
 		err = &exitError{exitUsage, fmt.Errorf("%w\n%s", err, usageHint(root, args))}
 	}
 	return a.finish(err)
+}
+
+// reportBug is deferred by what must not end with Go's own exit code for a
+// panic, 2, which is usage.
+func reportBug(errw io.Writer, code *int) {
+	if r := recover(); r != nil {
+		fmt.Fprintf(errw, "kmend: bug: %v\nplease report this with all that follows\n%s", r, debug.Stack())
+		*code = exitFailed
+	}
 }
 
 func newRoot(a *app) *cobra.Command {

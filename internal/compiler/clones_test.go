@@ -63,6 +63,14 @@ func TestPath(t *testing.T) {
 	}
 }
 
+// TestAsmLabel: a function whose symbol has another name than its source.
+func TestAsmLabel(t *testing.T) {
+	c, err := ParseClones([]byte("Callgraph clone;*other;1;f.c;1;1;b;2;f.c;2;2;inlining to\n"))
+	if err != nil || !c.Reached("other")["b"] {
+		t.Errorf("%+v, %v: other did not reach b", c, err)
+	}
+}
+
 func TestDamagedDumps(t *testing.T) {
 	const clone, removal = "Callgraph clone;a;1;f.c;1;1;b;2;f.c;2;2;inlining to\n", "Callgraph removal;a;1;f.c;1;1\n"
 	for _, c := range []struct{ dump, says string }{

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package compiler reads what GCC says of its own work.
+// Package compiler knows GCC and Clang: which one a command is, what the levels
+// of -flive-patching are as flags of that one, and how to read what GCC says of
+// its own work.
 //
-// It knows the .ipa-clones dump (-fdump-ipa-clones), in which GCC logs every
-// body it copied into another function. It must not know kernels, objects or
-// patches.
+// The .ipa-clones dump (-fdump-ipa-clones) logs every body that GCC copied into
+// another function; the details of pass dumps say where a fact about another
+// function was used. The package must not know kernels, objects or patches.
 package compiler

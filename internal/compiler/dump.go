@@ -159,7 +159,11 @@ func (n *DumpNode) takeHead(f []byte) (rest []byte, ok bool) {
 	if i <= 0 {
 		return nil, false
 	}
-	n.Name = f[:i]
+	// A name that the source gave by an asm label begins with a star, which the
+	// symbol does not have (gcc/varasm.cc: assemble_name).
+	if n.Name = bytes.TrimPrefix(f[:i], []byte("*")); len(n.Name) == 0 {
+		return nil, false
+	}
 	if n.Order, rest, ok = number(f[i+1:], ';'); !ok {
 		return nil, false
 	}

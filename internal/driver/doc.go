@@ -2,5 +2,9 @@
 
 // Package driver is the compiler driver behind kmend cc.
 //
-// It knows which arguments of a compiler's command line are kmend's own, runs then// real compiler with the rest, and lists the impacted functions of one compile.n// It must not know kernels or patches.
+// It knows which arguments of a compiler's command line are kmend's own, runs
+// the real compiler with the rest, and lists the impacted functions of one
+// compile. It must not know kernels or patches.
+//
+// Start at Run. Without a list it replaces the process by the compiler.
 package driver

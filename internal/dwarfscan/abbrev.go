@@ -4,6 +4,7 @@ package dwarfscan
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -17,14 +18,17 @@ const (
 	kindCopy     // DW_TAG_inlined_subroutine
 )
 
-// Tags (DWARF 5, 7.5.3).
-var kinds = map[uint64]kind{
-	0x11: kindUnit, // DW_TAG_compile_unit
-	0x3c: kindUnit, // DW_TAG_partial_unit
-	0x41: kindUnit, // DW_TAG_type_unit
-	0x4a: kindUnit, // DW_TAG_skeleton_unit
-	0x2e: kindFunction,
-	0x1d: kindCopy,
+// kindOf is the kind of a tag (DWARF 5, 7.5.3).
+func kindOf(tag uint64) kind {
+	switch tag {
+	case 0x11, 0x3c, 0x41, 0x4a: // DW_TAG_compile_unit, _partial_unit, _type_unit, _skeleton_unit
+		return kindUnit
+	case 0x2e:
+		return kindFunction
+	case 0x1d:
+		return kindCopy
+	}
+	return kindOther
 }
 
 // wanted are the attributes that are decoded, by kind of entry (DWARF 5,
@@ -97,49 +101,58 @@ func (c *tableCache) init(data []byte) {
 	c.budget = 4*len(data) + 1<<16
 }
 
-func (c *tableCache) get(key tableKey) (*table, error) {
+// get returns a table, which it reads into room first if nobody has before.
+func (c *tableCache) get(key tableKey, room *table) (*table, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if t := c.tables[key]; t != nil {
+	t := c.tables[key]
+	c.mu.Unlock()
+	if t != nil {
 		return t, nil
 	}
-	t, size, err := readTable(c.data, key)
+	size, err := room.read(c.data, key)
 	if err != nil {
 		return nil, fmt.Errorf("abbreviations at %#x in .debug_abbrev: %w", key.off, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.tables[key]; t != nil { // another scanner was faster
+		return t, nil
 	}
 	if c.budget -= size; c.budget < 0 {
 		return nil, fmt.Errorf("abbreviations at %#x in .debug_abbrev: the tables overlap many times: %w", key.off, ErrDamaged)
 	}
+	t = &table{layout: room.layout, off: room.off, dense: slices.Clone(room.dense), steps: slices.Clone(room.steps), sparse: room.sparse}
 	c.tables[key] = t
 	return t, nil
 }
 
-// readTable reads one table and says how many bytes it has (DWARF 5, 7.5.3).
-func readTable(data []byte, key tableKey) (*table, int, error) {
+// read reads one table and says how many bytes it has (DWARF 5, 7.5.3).
+func (t *table) read(data []byte, key tableKey) (int, error) {
+	*t = table{layout: key.layout, off: key.off, dense: t.dense[:0], steps: t.steps[:0]}
 	if key.off >= uint64(len(data)) {
-		return nil, 0, fmt.Errorf("the section has %d bytes: %w", len(data), ErrDamaged)
+		return 0, fmt.Errorf("the section has %d bytes: %w", len(data), ErrDamaged)
 	}
-	t := &table{layout: key.layout, off: key.off}
 	pos := int(key.off)
 	for {
 		code, next := uleb(data, pos)
 		if next < 0 {
-			return nil, 0, fmt.Errorf("the table has no end: %w", ErrDamaged)
+			return 0, fmt.Errorf("the table has no end: %w", ErrDamaged)
 		}
 		if code == 0 {
-			return t, next - int(key.off), nil
+			return next - int(key.off), nil
 		}
 		tag, next := uleb(data, next)
 		if next < 0 || next >= len(data) || data[next] > 1 {
-			return nil, 0, fmt.Errorf("abbreviation %d at %#x is cut off or does not say whether it has children: %w", code, pos, ErrDamaged)
+			return 0, fmt.Errorf("abbreviation %d at %#x is cut off or does not say whether it has children: %w", code, pos, ErrDamaged)
 		}
-		a := abbrev{kind: kinds[tag], children: data[next] == 1}
-		var err error
-		if pos, err = t.compile(&a, data, next+1); err != nil {
-			return nil, 0, fmt.Errorf("abbreviation %d at %#x: %w", code, pos, err)
+		a := abbrev{kind: kindOf(tag), children: data[next] == 1}
+		after, err := t.compile(&a, data, next+1)
+		if err != nil {
+			return 0, fmt.Errorf("abbreviation %d at %#x: %w", code, pos, err)
 		}
+		pos = after
 		if _, twice := t.abbrev(code); twice {
-			return nil, 0, fmt.Errorf("abbreviation %d is there twice: %w", code, ErrDamaged)
+			return 0, fmt.Errorf("abbreviation %d is there twice: %w", code, ErrDamaged)
 		}
 		if code == uint64(len(t.dense))+1 {
 			t.dense = append(t.dense, a)

@@ -83,7 +83,8 @@ func (u *Unit) Chain(i int) []string {
 	return append(names, host)
 }
 
-// File is a file with debug information.
+// File is a file with debug information. It may be scanned by several
+// goroutines at once.
 type File struct {
 	mapped   []byte // to be unmapped
 	sections sections
@@ -126,24 +127,34 @@ func New(data []byte) (f *File, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read debug information: %w", err)
 	}
-	f = &File{}
-	if f.sections, err = elf.debugSections(); err != nil {
+	sections, err := elf.debugSections()
+	if err != nil {
 		return nil, fmt.Errorf("read debug information: %w", err)
 	}
-	if f.symbols, err = elf.functionSymbols(); err != nil {
+	symbols, err := elf.functionSymbols()
+	if err != nil {
 		return nil, fmt.Errorf("read debug information: %w", err)
 	}
-	if f.units, err = readUnitHeaders(f.sections.info); err != nil {
+	return newFile(sections, symbols)
+}
+
+func newFile(sections sections, symbols symbols) (*File, error) {
+	units, err := readUnitHeaders(sections.info)
+	if err != nil {
 		return nil, fmt.Errorf("read debug information: %w", err)
 	}
-	f.tables.init(f.sections.abbrev)
+	if len(units) == 0 {
+		return nil, fmt.Errorf("read debug information: .debug_info is empty: compile with -g: %w", ErrNoDebugInfo)
+	}
+	f := &File{sections: sections, symbols: symbols, units: units}
+	f.tables.init(sections.abbrev)
 	return f, nil
 }
 
 // Close unmaps the file. What Scan returned stays valid.
 func (f *File) Close() error {
 	data := f.mapped
-	*f = File{}
+	f.mapped, f.units, f.sections, f.symbols = nil, nil, sections{}, symbols{}
 	if data == nil {
 		return nil
 	}
@@ -154,6 +165,9 @@ func (f *File) Close() error {
 // in the order of the file. It stops at the first error, its own or that of
 // yield; units before a damaged one may have been given by then.
 func (f *File) Scan(ctx context.Context, yield func(*Unit) error) error {
+	if len(f.units) == 0 {
+		return errors.New("scan debug information: the file was closed; open it again")
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	var (
 		taken atomic.Int64

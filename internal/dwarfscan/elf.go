@@ -109,7 +109,7 @@ func (f *elfFile) readSections() error {
 		off := le.Uint32(d[shoff+uint64(i)*shdrSize:])
 		name, ok := cstring(names, uint64(off))
 		if !ok && off != 0 {
-			return fmt.Errorf("section %d: its name at %#x is not in the table of %d bytes: %w", i, off, len(names), ErrDamaged)
+			return fmt.Errorf("section %d: its name at %#x is not in the table of %d bytes, or longer than %d: %w", i, off, len(names), maxText, ErrDamaged)
 		}
 		f.sections[i].name = string(name)
 	}
@@ -128,16 +128,22 @@ func (f *elfFile) layOut() {
 	}
 }
 
+// maxText bounds names and paths, so that many that end in one long string do
+// not take up more memory than the file deserves. The kernel's symbols have 512
+// bytes at most (KSYM_NAME_LEN).
+const maxText = 1024
+
 // cstring is the string at off in a table, without its final zero.
 func cstring(table []byte, off uint64) ([]byte, bool) {
 	if off >= uint64(len(table)) {
 		return nil, false
 	}
-	n := bytes.IndexByte(table[off:], 0)
+	table = table[off:]
+	n := bytes.IndexByte(table[:min(len(table), maxText+1)], 0)
 	if n < 0 {
 		return nil, false
 	}
-	return table[off : off+uint64(n)], true
+	return table[:n], true
 }
 
 // raw returns the bytes of section i as they are in the file.
@@ -205,6 +211,24 @@ func decompress(data []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// relocSections finds the section with the relocations of each section, and
+// refuses files that other sections show not to be for us.
+func (f *elfFile) relocSections() (map[int]int, error) {
+	relocs := map[int]int{}
+	for i, sec := range f.sections {
+		if sec.kind == elf.SHT_RELA || sec.kind == elf.SHT_REL {
+			relocs[int(sec.info)] = i
+		}
+		switch sec.name {
+		case ".gnu_debugaltlink":
+			return nil, fmt.Errorf("dwz moved parts of the debug information to another file (.gnu_debugaltlink): take a file that dwz -m has not been run on: %w", ErrUnsupported)
+		case ".zdebug_info":
+			return nil, fmt.Errorf("debug information compressed in GNU's old form (.zdebug_info): decompress it first (objcopy --decompress-debug-sections): %w", ErrUnsupported)
+		}
+	}
+	return relocs, nil
+}
+
 // debugSections finds the sections with debug information.
 func (f *elfFile) debugSections() (sections, error) {
 	var s sections
@@ -213,17 +237,9 @@ func (f *elfFile) debugSections() (sections, error) {
 		".debug_line_str": &s.lineStr, ".debug_line": &s.line, ".debug_str_offsets": &s.strOffsets,
 		".debug_addr": &s.addr, ".debug_ranges": &s.ranges, ".debug_rnglists": &s.rangeLists,
 	}
-	relocs := map[int]int{} // section → the section of its relocations
-	for i, sec := range f.sections {
-		if sec.kind == elf.SHT_RELA || sec.kind == elf.SHT_REL {
-			relocs[int(sec.info)] = i
-		}
-		switch sec.name {
-		case ".gnu_debugaltlink":
-			return s, fmt.Errorf("dwz moved parts of the debug information to another file (.gnu_debugaltlink): take a file that dwz -m has not been run on: %w", ErrUnsupported)
-		case ".zdebug_info":
-			return s, fmt.Errorf("debug information compressed in GNU's old form (.zdebug_info): decompress it first (objcopy --decompress-debug-sections): %w", ErrUnsupported)
-		}
+	relocs, err := f.relocSections()
+	if err != nil {
+		return s, err
 	}
 	found := map[string]bool{}
 	for i, sec := range f.sections {

@@ -33,8 +33,12 @@ func (s *scanner) fileName(r *root, i uint64) (string, error) {
 			return "", nil
 		}
 		var err error
-		if t, err = readFileTable(s.file.sections.line, r.v[slotLineTable]); err != nil {
+		var size int
+		if t, size, err = readFileTable(s.file.sections.line, r.v[slotLineTable]); err != nil {
 			return "", fmt.Errorf("line table at %#x in .debug_line: %w", r.v[slotLineTable], err)
+		}
+		if s.lineBudget -= size; s.lineBudget < 0 {
+			return "", fmt.Errorf("line table at %#x in .debug_line: the tables overlap many times: %w", r.v[slotLineTable], ErrDamaged)
 		}
 		s.resolver.files[r] = t
 	}
@@ -92,10 +96,10 @@ func (f *File) tableText(r *root, ref textRef) ([]byte, error) {
 }
 
 // readFileTable reads the header of a line table (DWARF 5, 6.2.4; DWARF 4,
-// 6.2.4).
-func readFileTable(line []byte, off uint64) (*fileTable, error) {
+// 6.2.4) and says how many bytes it has up to there.
+func readFileTable(line []byte, off uint64) (*fileTable, int, error) {
 	if off >= uint64(len(line)) {
-		return nil, fmt.Errorf("the section has %d bytes: %w", len(line), ErrDamaged)
+		return nil, 0, fmt.Errorf("the section has %d bytes: %w", len(line), ErrDamaged)
 	}
 	var l layout
 	bad := fmt.Errorf("its header does not fit it: %w", ErrDamaged)
@@ -112,12 +116,12 @@ func readFileTable(line []byte, off uint64) (*fileTable, error) {
 		length = next(8)
 	}
 	if !ok || length > uint64(len(line)-pos) {
-		return nil, bad
+		return nil, 0, bad
 	}
 	line = line[:uint64(pos)+length]
 	t := &fileTable{version: uint16(next(2)), names: map[uint64]string{}}
 	if ok && (t.version < 2 || t.version > 5) {
-		return nil, fmt.Errorf("version %d, known are 2 to 5: compile with -gdwarf-5: %w", t.version, ErrUnsupported)
+		return nil, 0, fmt.Errorf("version %d, known are 2 to 5: compile with -gdwarf-5: %w", t.version, ErrUnsupported)
 	}
 	if t.version >= 5 {
 		pos += 2 // sizes of an address and of a segment selector
@@ -129,22 +133,22 @@ func readFileTable(line []byte, off uint64) (*fileTable, error) {
 	}
 	pos += int(max(next(1), 1)) - 1 // opcode_base, standard_opcode_lengths
 	if !ok || pos > len(line) {
-		return nil, bad
+		return nil, 0, bad
 	}
 	if t.version >= 5 {
 		ok = t.readEntries(l, line, &pos, true) && t.readEntries(l, line, &pos, false)
 	} else {
-		ok = t.readOld(line, pos)
+		ok = t.readOld(line, &pos)
 	}
 	if !ok {
-		return nil, bad
+		return nil, 0, bad
 	}
-	return t, nil
+	return t, pos - int(off), nil
 }
 
 // readOld reads directories and files of version 4 and before.
-func (t *fileTable) readOld(line []byte, pos int) bool {
-	str := layout{}
+func (t *fileTable) readOld(line []byte, at *int) bool {
+	str, pos := layout{}, *at
 	for {
 		start := pos
 		if pos = str.skip(line, pos, formString); pos < 0 {
@@ -161,6 +165,7 @@ func (t *fileTable) readOld(line []byte, pos int) bool {
 			return false
 		}
 		if pos == start+1 {
+			*at = pos
 			return true
 		}
 		var nums [3]uint64 // directory, time, length
@@ -191,6 +196,11 @@ func (t *fileTable) readEntries(l layout, line []byte, pos *int, dirs bool) bool
 	count, p := uleb(line, p)
 	if p < 0 {
 		return false
+	}
+	if room := int(min(count, uint64(len(line)-p))); dirs { // an entry has a byte at least
+		t.dirs = make([]textRef, 0, room)
+	} else {
+		t.files = make([]fileEntry, 0, room)
 	}
 	for ; count > 0; count-- {
 		var e fileEntry

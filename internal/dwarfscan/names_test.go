@@ -109,7 +109,6 @@ func TestScanKeepsOrderAndStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
 	var last, count int
 	if err := f.Scan(t.Context(), func(u *Unit) error {
 		if int(u.Offset) < last {
@@ -135,6 +134,12 @@ func TestScanKeepsOrderAndStops(t *testing.T) {
 	cancel()
 	if units, err := f.Units(ctx); !errors.Is(err, context.Canceled) || units != nil {
 		t.Errorf("cancelled: %d units, %v", len(units), err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	if units, err := f.Units(t.Context()); err == nil || units != nil {
+		t.Errorf("closed: %d units, %v", len(units), err)
 	}
 }
 

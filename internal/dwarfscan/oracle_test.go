@@ -129,8 +129,8 @@ func (o *oracle) file(off dwarf.Offset, i int) string {
 		o.files[n] = lines.Files()
 	}
 	name := o.files[n][i].Name
-	if !path.IsAbs(name) {
-		dir, _ := unit.Val(dwarf.AttrCompDir).(string)
+	dir, _ := unit.Val(dwarf.AttrCompDir).(string)
+	if !path.IsAbs(name) && !strings.HasPrefix(path.Clean(name), path.Clean(dir)+"/") { // debug/dwarf joins it with directory 0 only
 		name = path.Join(dir, name)
 	}
 	return path.Clean(name)

@@ -4,6 +4,7 @@ package dwarfscan
 
 import (
 	"fmt"
+	"slices"
 )
 
 // maxHops bounds a chain of references from a function to the one that has its
@@ -22,13 +23,14 @@ type identity struct {
 
 // resolver turns offsets and addresses into names, for one unit.
 type resolver struct {
-	callees map[uint64]callee     // by offset of the origin
-	names   map[string]int32      // to recognise equal names
-	hosts   map[hostKey]int32     // likewise
-	found   map[int64]int32       // callee and host → index of the Inline
-	byIndex []int32               // for each function of the unit its host or -1
-	list    []hostKey             // hosts
-	entries []int32               // for each copy its Inline
+	callees map[uint64]callee // by offset of the origin
+	names   map[string]int32  // to recognise equal names
+	hosts   map[hostKey]int32 // likewise
+	found   map[int64]int32   // callee and host → index of the Inline
+	byIndex []int32           // for each function of the unit its host or -1
+	list    []hostKey         // hosts
+	entries []int32           // for each copy its Inline
+	out     []Inline
 	units   map[*unitHeader]*root // other units that this one refers to
 	files   map[*root]*fileTable
 }
@@ -53,7 +55,7 @@ func (r *resolver) reset(functions, copies int) {
 	clear(r.found)
 	clear(r.units)
 	clear(r.files)
-	r.list, r.byIndex, r.entries = r.list[:0], r.byIndex[:0], r.entries[:0]
+	r.list, r.byIndex, r.entries, r.out = r.list[:0], r.byIndex[:0], r.entries[:0], r.out[:0]
 	for range functions {
 		r.byIndex = append(r.byIndex, -1)
 	}
@@ -63,7 +65,6 @@ func (r *resolver) reset(functions, copies int) {
 func (s *scanner) inlines() ([]Inline, error) {
 	r := &s.resolver
 	r.reset(len(s.functions), len(s.copies))
-	var out []Inline
 	for i := range s.copies {
 		c := &s.copies[i]
 		callee, err := s.callee(c.origin)
@@ -82,19 +83,19 @@ func (s *scanner) inlines() ([]Inline, error) {
 		e, seen := r.found[key]
 		switch {
 		case !seen:
-			e = int32(len(out))
+			e = int32(len(r.out))
 			r.found[key] = e
 			h := r.list[host]
-			out = append(out, Inline{
+			r.out = append(r.out, Inline{
 				Callee: callee.name, File: callee.file, Line: callee.line,
 				Host: h.name, Symbol: h.symbol, Depth: int(c.depth), Parent: parent,
 			})
-		case int(c.depth) < out[e].Depth:
-			out[e].Depth, out[e].Parent = int(c.depth), parent
+		case int(c.depth) < r.out[e].Depth:
+			r.out[e].Depth, r.out[e].Parent = int(c.depth), parent
 		}
 		r.entries = append(r.entries, e)
 	}
-	return out, nil
+	return slices.Clone(r.out), nil
 }
 
 // callee names the function at off in .debug_info.
@@ -174,10 +175,13 @@ func (s *scanner) identify(off uint64) (identity, error) {
 		}
 		for _, at := range []slot{slotLinkage, slotName} {
 			if v.has(at) && !linked && (id.name == nil || at == slotLinkage) {
-				if id.name, err = s.file.text(r, textRef(v.v[at])); err != nil {
+				name, err := s.file.text(r, textRef(v.v[at]))
+				if err != nil {
 					return id, fmt.Errorf("the function at %#x: %s: %w", off, at, err)
 				}
-				linked = at == slotLinkage
+				if len(name) > 0 {
+					id.name, linked = name, at == slotLinkage
+				}
 			}
 		}
 		if v.has(slotFile) && id.root == nil {
@@ -204,7 +208,7 @@ func (s *scanner) functionAt(off uint64) (*values, *root, error) {
 	if h == nil || h == s.root.head {
 		return nil, nil, fmt.Errorf("there is no function at %#x: %w", off, ErrDamaged)
 	}
-	t, err := s.file.tables.get(h.table)
+	t, err := s.file.tables.get(h.table, &s.room)
 	if err != nil {
 		return nil, nil, err
 	}

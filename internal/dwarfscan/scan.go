@@ -34,14 +34,20 @@ type scanner struct {
 	file      *File
 	root      root
 	table     *table
+	room      table // where a table is put together
 	functions []function
 	copies    []copied
 	stack     []frame
 	entries   int
 	resolver  resolver
+	// lineBudget is how many bytes of headers in .debug_line may still be read. A
+	// few units share one; hostile ones can all name the largest.
+	lineBudget int
 }
 
-func newScanner(f *File) *scanner { return &scanner{file: f} }
+func newScanner(f *File) *scanner {
+	return &scanner{file: f, lineBudget: 64*len(f.sections.line) + 1<<20}
+}
 
 // unit reads one unit.
 func (s *scanner) unit(h *unitHeader) (*Unit, error) {
@@ -60,7 +66,7 @@ func (s *scanner) read(h *unitHeader) (*Unit, error) {
 	s.root = root{head: h}
 	s.functions, s.copies, s.stack, s.entries = s.functions[:0], s.copies[:0], s.stack[:0], 0
 	var err error
-	if s.table, err = s.file.tables.get(h.table); err != nil {
+	if s.table, err = s.file.tables.get(h.table, &s.room); err != nil {
 		return nil, err
 	}
 	if h.first == h.end {

@@ -132,6 +132,10 @@ type symbols struct {
 	names []byte
 }
 
+// maxAliases bounds the symbols at one address: all are looked at for each
+// function there.
+const maxAliases = 4096
+
 // functionSymbols reads the symbol table; a stripped file has an empty one.
 func (f *elfFile) functionSymbols() (symbols, error) {
 	for i, s := range f.sections {
@@ -158,6 +162,11 @@ func (f *elfFile) functionSymbols() (symbols, error) {
 			out.list = append(out.list, symbol{addr: addr, name: le.Uint32(e), global: elf.ST_BIND(e[4]) != elf.STB_LOCAL})
 		}
 		slices.SortFunc(out.list, func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) })
+		for j := maxAliases; j < len(out.list); j++ {
+			if addr := out.list[j].addr; out.list[j-maxAliases].addr == addr {
+				return symbols{}, fmt.Errorf("more than %d function symbols at address %#x: %w", maxAliases, addr, ErrDamaged)
+			}
+		}
 		return out, nil
 	}
 	return symbols{}, nil

@@ -129,7 +129,7 @@ func (f *File) text(r *root, ref textRef) ([]byte, error) {
 	}
 	s, ok := cstring(table, off)
 	if !ok {
-		return nil, fmt.Errorf("no string at %#x in %s of %d bytes: %w", off, name, len(table), ErrDamaged)
+		return nil, fmt.Errorf("no string at %#x in %s of %d bytes, or one longer than %d: %w", off, name, len(table), maxText, ErrDamaged)
 	}
 	return s, nil
 }
@@ -194,9 +194,12 @@ func (f *File) entryPC(r *root, v *values) (uint64, bool, error) {
 	return f.firstRange5(r, off, base)
 }
 
+// maxBases bounds the entries before the first range that only set a base.
+const maxBases = 64
+
 // firstRange reads .debug_ranges (DWARF 4, 2.17.3).
 func firstRange(data []byte, off, base uint64) (uint64, bool, error) {
-	for ; ; off += 2 * addrSize {
+	for range maxBases {
 		if off > uint64(len(data)) || uint64(len(data))-off < 2*addrSize {
 			return 0, false, fmt.Errorf("range list at %#x is not in .debug_ranges of %d bytes: %w", off, len(data), ErrDamaged)
 		}
@@ -208,7 +211,9 @@ func firstRange(data []byte, off, base uint64) (uint64, bool, error) {
 			return base + from, true, nil
 		}
 		base = to
+		off += 2 * addrSize
 	}
+	return 0, false, fmt.Errorf("range list at %#x in .debug_ranges begins with more than %d bases: %w", off, maxBases, ErrDamaged)
 }
 
 // firstRange5 reads .debug_rnglists (DWARF 5, 7.25).
@@ -218,7 +223,11 @@ func (f *File) firstRange5(r *root, off, base uint64) (uint64, bool, error) {
 	if off >= uint64(len(data)) {
 		return 0, false, bad
 	}
-	for pos := int(off); pos >= 0 && pos < len(data); {
+	pos := int(off)
+	for range maxBases {
+		if pos >= len(data) {
+			break
+		}
 		var v uint64
 		kind := data[pos]
 		pos++

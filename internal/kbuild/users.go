@@ -92,7 +92,7 @@ func (t *Tree) UsersUpTo(ctx context.Context, file string, limit int) ([]*Comman
 		return nil, &UsersError{Path: file, Limit: limit, Count: count, Other: sourcePath(other)}
 	}
 	slices.Sort(candidates)
-	built, err := t.built(ctx, candidates)
+	built, err := t.Built(ctx, candidates)
 	if err != nil {
 		return nil, err
 	}
@@ -132,9 +132,9 @@ func isIncluded(f string) bool {
 	return patch.Classify(f) == patch.Header
 }
 
-// built returns the commands of those sources that the configuration builds.
+// Built returns the commands of those sources that the configuration builds.
 // Which it does not is remembered, too.
-func (t *Tree) built(ctx context.Context, sources []string) ([]*Command, error) {
+func (t *Tree) Built(ctx context.Context, sources []string) ([]*Command, error) {
 	id, err := t.stateID(ctx)
 	if err != nil {
 		return nil, err

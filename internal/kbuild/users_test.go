@@ -72,7 +72,7 @@ func TestUsersAreASuperset(t *testing.T) {
 		}
 	}
 	units = append(units, "kernel/sched/build_policy.c", "drivers/gpu/drm/i915/i915_trace_points.c", "kernel/trace/trace.c", "arch/x86/kvm/x86.c", "drivers/block/drbd/drbd_main.c")
-	built, err := tr.built(context.Background(), units)
+	built, err := tr.Built(context.Background(), units)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"kmend/internal/nearest"
 	"kmend/internal/run"
@@ -34,13 +35,11 @@ const (
 	recordVersion = 1
 )
 
-// A bound in the expression would make it a thousand times larger, at the start
-// of every command.
-var nameRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~-]*$`)
-
-const maxName = 128
-
-func isName(name string) bool { return len(name) <= maxName && nameRE.MatchString(name) }
+// nameRE is made when it is needed: the bound makes it large, and kmend cc
+// starts once for every file of a build.
+var nameRE = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}$`)
+})
 
 // NotFoundError says that no kernel of that name has been added.
 type NotFoundError struct {
@@ -76,7 +75,7 @@ func storeDir() (string, error) {
 
 // entryDir checks the name and returns the directory of that kernel.
 func entryDir(name string) (string, error) {
-	if !isName(name) {
+	if !nameRE().MatchString(name) {
 		return "", fmt.Errorf("kernel name %q: letters, digits and ._+~- are allowed, the first a letter or digit", name)
 	}
 	root, err := storeDir()
@@ -102,7 +101,7 @@ func List() ([]*Kernel, error) {
 	}
 	var out []*Kernel
 	for _, e := range entries {
-		if !e.IsDir() || !isName(e.Name()) {
+		if !e.IsDir() || !nameRE().MatchString(e.Name()) {
 			continue
 		}
 		k, err := load(filepath.Join(root, e.Name()))

@@ -180,7 +180,7 @@ func compareUnit(p *Plan, u *compiled) ([]*work, error) {
 	}
 	var out []*work
 	for _, o := range objects {
-		w := &work{source: u.source, edits: u.edits, object: o, result: result, clones: clones}
+		w := &work{source: u.source, edits: u.edits, object: o, command: u.command, result: result, clones: clones}
 		w.unit.Edited = editedIn(u.edits)
 		w.unit.Warnings = kbuild.NewWarnings(u.before, u.after)
 		out = append(out, w)

@@ -22,6 +22,7 @@ type Request struct {
 	Kernel   *kernel.Kernel
 	Name     string // of the module
 	Patches  []Input
+	NoAudit  bool                                // do not observe who depends on the bodies that change
 	Progress func(stage string, done, total int) // nil for none
 }
 
@@ -131,6 +132,11 @@ func Make(ctx context.Context, q Request) (*Build, error) {
 	modules := &moduleCache{k: q.Kernel, files: map[string]*object.File{}}
 	if len(works) > 0 {
 		if err := analyse(p, &q, works, modules); err != nil {
+			return nil, err
+		}
+	}
+	if len(p.Refusals) == 0 && auditGate(p, &q) {
+		if err := q.stage(p, "audit", func() error { return audit(ctx, p, &q, works) }); err != nil {
 			return nil, err
 		}
 	}

@@ -86,6 +86,7 @@ const (
 	Edited   = "edited"   // a changed line lies in it
 	Inlines  = "inlines"  // GCC copied an edited function into it
 	Calls    = "calls"    // it calls a function that changes and cannot be redirected itself
+	Depends  = "depends"  // the compiler used something about a changed body in it, see Text
 	Affected = "affected" // its code differs for another reason, see Text
 )
 
@@ -116,6 +117,7 @@ type Unit struct {
 	Dropped    []Dropped   `json:"dropped"`
 	Match      Match       `json:"match"`
 	Unmoved    []string    `json:"unmoved"`  // functions into which GCC says it copied an edited one, and whose code is the same
+	Audit      *Audit      `json:"audit"`    // nil: not audited
 	Warnings   []string    `json:"warnings"` // new compiler warnings
 }
 

@@ -11,6 +11,7 @@ import (
 	"kmend/internal/closure"
 	"kmend/internal/compiler"
 	"kmend/internal/delta"
+	"kmend/internal/kbuild"
 	"kmend/internal/kernel"
 	"kmend/internal/object"
 	"kmend/internal/patch"
@@ -21,15 +22,16 @@ import (
 // work is one translation unit as part of one kernel object, on its way
 // through the pipeline.
 type work struct {
-	source string               // of the unit
-	edits  []*patch.AppliedFile // files of the fix that it read, its own source or included
-	object string
-	result *delta.Result
-	clones [2]*compiler.Clones // before, after; nil if GCC wrote none
-	match  *runpre.UnitMatch
-	cl     *closure.Closure
-	found  map[*closure.Need]*Found
-	drops  []closure.Drop
+	source  string               // of the unit
+	edits   []*patch.AppliedFile // files of the fix that it read, its own source or included
+	object  string
+	command *kbuild.Command
+	result  *delta.Result
+	clones  [2]*compiler.Clones // before, after; nil if GCC wrote none
+	match   *runpre.UnitMatch
+	cl      *closure.Closure
+	found   map[*closure.Need]*Found
+	drops   []closure.Drop
 	// carried are functions that differ and are copied for their callers, since
 	// they cannot be redirected; calls says which one a caller is replaced for.
 	carried []*delta.Item

@@ -135,6 +135,7 @@ func (t *printer) unit(u *plan.Unit, verbose bool) {
 	for _, m := range u.Unmoved {
 		t.line("  the same: GCC copied %s, but the code there does not change", m)
 	}
+	t.audit(u.Audit)
 	for _, d := range u.Dropped {
 		t.line("  left out: %s entry of %s: %s", d.Section, d.Function, d.Why)
 	}
@@ -149,6 +150,33 @@ func (t *printer) unit(u *plan.Unit, verbose bool) {
 	}
 }
 
+// audit sums up what hiding bodies showed.
+func (t *printer) audit(a *plan.Audit) {
+	if a == nil {
+		return
+	}
+	covered := map[string]int{}
+	for _, list := range [][]plan.Dependent{a.Depends, a.Narrowed, a.Variables} {
+		for _, d := range list {
+			covered[d.Covered]++
+		}
+	}
+	var ways []string
+	for _, way := range []struct{ covered, text string }{
+		{plan.CoveredReplaced, "replaced"}, {plan.CoveredCopied, "copied"}, {plan.CoveredUnchanged, "the same with the fix"},
+		{plan.CoveredUnused, "not used any more"}, {plan.CoveredInit, "run at the start or the end only"},
+	} {
+		if n := covered[way.covered]; n > 0 {
+			ways = append(ways, fmt.Sprintf("%d %s", n, way.text))
+		}
+	}
+	found := "nothing else depends on them"
+	if len(ways) > 0 {
+		found = "what depends on them or on their unit: " + strings.Join(ways, ", ")
+	}
+	t.line("  audit: %s hidden from the rest of the unit: %s", count(len(a.Hidden), "changed body"), found)
+}
+
 func (t *printer) timings(p *plan.Plan) {
 	total, parts := 0.0, []string{}
 	for _, s := range p.Timings {
@@ -161,6 +189,9 @@ func (t *printer) timings(p *plan.Plan) {
 func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
+	}
+	if stem, ok := strings.CutSuffix(noun, "y"); ok {
+		return fmt.Sprintf("%d %sies", n, stem)
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -27,6 +27,7 @@ type Cmd struct {
 	Env   []string  // the whole environment; nil means CleanEnv()
 	Stdin io.Reader // nil is /dev/null
 	Limit int       // bytes kept of each of stdout and stderr; 0 is DefaultLogLimit
+	Tee   io.Writer // gets stdout, too, as it comes; its errors are ignored
 }
 
 // Output is what a command that ended left behind.
@@ -119,6 +120,9 @@ func Run(ctx context.Context, c Cmd) (*Output, error) {
 		cmd.Env = CleanEnv()
 	}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
+	if c.Tee != nil {
+		cmd.Stdout = tee{stdout, c.Tee}
+	}
 	// A group of its own: gcc's cc1, make's children die with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -152,6 +156,14 @@ func Run(ctx context.Context, c Cmd) (*Output, error) {
 		e.Exit, e.Err = -1, ctx.Err()
 	}
 	return out, e
+}
+
+// tee hands on what is written.
+type tee struct{ keep, also io.Writer }
+
+func (t tee) Write(p []byte) (int, error) {
+	_, _ = t.also.Write(p)
+	return t.keep.Write(p)
 }
 
 // bounded keeps the first and the last half of what is written to it.

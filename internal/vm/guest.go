@@ -36,6 +36,12 @@ type Machine struct {
 	CPUs     int    // 0: 1, with which a transition takes milliseconds
 	MemoryMB int    // 0: 512
 	CPUModel string // QEMU's name; "": qemu64, the fastest to emulate
+	// CountInstructions makes the guest's clock an instruction counter (QEMU's
+	// -icount): each instruction that it executes takes one nanosecond, and the
+	// time stamp counter counts them. One CPU only. An iteration of a "rep"
+	// counts as an instruction. While the guest is idle its time runs as fast
+	// as it can.
+	CountInstructions bool
 	// ExtraCommandLine is added to the kernel's command line.
 	ExtraCommandLine string
 	// BootTimeout bounds the time to the agent's greeting. 0: 2 minutes.
@@ -64,6 +70,8 @@ func (m Machine) withDefaults() (Machine, error) {
 		return m, errors.New("boot a guest: no kernel image is given")
 	case m.BuildID == "":
 		return m, errors.New("boot a guest: no build id is given to know the kernel by")
+	case m.CountInstructions && m.CPUs != 1:
+		return m, fmt.Errorf("boot a guest: %d CPUs; instructions are counted with 1 only", m.CPUs)
 	case m.CPUs < 1 || m.CPUs > 64:
 		return m, fmt.Errorf("boot a guest: %d CPUs; give 1 to 64", m.CPUs)
 	case m.MemoryMB < 128 || m.MemoryMB > 64<<10:

@@ -5,6 +5,7 @@ package vm
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"kmend/internal/vm/wire"
 )
@@ -12,7 +13,11 @@ import (
 // trouble are the texts by which the kernel says that something is wrong, as
 // its sources print them. A record that matches one, and that was not there in
 // the same words before the livepatch was loaded, fails the proof.
-var trouble = regexp.MustCompile(strings.Join([]string{
+// It is made when it is needed: it is large, and kmend cc starts once for every
+// file of a build.
+var trouble = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(strings.Join(troubleTexts, "|")) })
+
+var troubleTexts = []string{
 	`WARNING: `, `BUG: `, `kernel BUG at`, `\bOops\b`, `Call Trace:`, `Kernel panic`, // kernel/panic.c, lib/bug.c
 	`unable to handle`, `general protection fault`, `invalid opcode`, `double fault`, `stack segment`, // arch/x86/kernel/traps.c, mm/fault.c
 	`unchecked MSR access`, `corrupted stack`, `stack-protector`, `bad page`, `Bad page`, // mm/page_alloc.c
@@ -25,7 +30,7 @@ var trouble = regexp.MustCompile(strings.Join([]string{
 	`no symbol version for`, `disagrees about version`, `Unknown symbol`, `version magic`, `Invalid module format`, // kernel/module/
 	`refusing to load module`, `Refcount leak`, `ftrace bug`, `------------\[ ftrace`, `ftrace failed to modify`, // kernel/trace/ftrace.c
 	`static_key: `, `jump_label: Fatal`, `static_call: `, `ORC.*(bad|corrupt|missing)`, `unwind.*(bad|stack)`,
-}, "|"))
+}
 
 // Lines that trouble matches and that are none: what the kernel says when a
 // livepatch does what it should.
@@ -66,7 +71,7 @@ func findings(records []wire.Record) []finding {
 			i += len(block.Block) - 1
 			continue
 		}
-		if trouble.MatchString(r.Text) && !harmless.MatchString(r.Text) {
+		if trouble().MatchString(r.Text) && !harmless.MatchString(r.Text) {
 			out = append(out, finding{Text: r.Text, Block: []string{r.Text}})
 		}
 	}
@@ -83,7 +88,7 @@ func traceBlock(records []wire.Record) finding {
 			break
 		}
 		f.Block = append(f.Block, r.Text)
-		if f.Text == cutHere && trouble.MatchString(r.Text) {
+		if f.Text == cutHere && trouble().MatchString(r.Text) {
 			f.Text = r.Text
 		}
 		if strings.Contains(r.Text, endTrace) {

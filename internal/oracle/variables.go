@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package oracle
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"kmend/internal/delta"
+)
+
+// VariableFact is a function whose code rests on a fact about static variables:
+// that they are never written, never read, or that nobody has their address. A
+// patch that makes the fact false must replace the function.
+type VariableFact struct {
+	Change
+	// Variables that the fact is about. Empty if no compile shows which: then it
+	// may be any static variable of the unit.
+	Variables []string `json:"variables"`
+	// Unproven: the function uses the variables, but which of them the fact is
+	// about was not shown (static locals cannot be redeclared).
+	Unproven bool `json:"unproven,omitempty"`
+}
+
+// variableFlags switch off facts about static variables.
+var variableFlags = []string{"-fno-ipa-reference-addressable", "-fno-ipa-reference"}
+
+// VariableFacts finds the functions that rest on facts about static variables:
+// those whose code differs when GCC does not look for such facts. Which
+// variables is seen from uses that are only there then (a variable that is never
+// written is otherwise replaced by its value), or by declaring one variable
+// used: then GCC must reckon with users that it does not see.
+func (u *Unit) VariableFacts(ctx context.Context) ([]VariableFact, error) {
+	out := []VariableFact{}
+	if u.opt.FactsOff {
+		return out, nil
+	}
+	d, err := u.compare(ctx, variant{}, variant{flags: variableFlags})
+	if err != nil {
+		return nil, fmt.Errorf("audit %s: %w", u.Source, err)
+	}
+	x := &explainer{u: u, seen: map[string]*difference{}}
+	for _, c := range d.changes(func(*delta.Item) bool { return false }) {
+		f := VariableFact{Change: c, Variables: []string{}}
+		if err := x.nameVariables(ctx, &f, d.result); err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+// nameVariables finds which variables the fact is about.
+func (x *explainer) nameVariables(ctx context.Context, f *VariableFact, r *delta.Result) error {
+	b, a := code(r.Before, f.Symbol), code(r.After, f.Symbol)
+	uses, differs := map[string]int{}, map[string]bool{}
+	count(uses, b, -1)
+	count(uses, a, 1)
+	for name, n := range uses {
+		if n != 0 && a != nil {
+			differs[name] = true
+		}
+	}
+	if f.Variables = append(f.Variables, sorted(differs)...); len(f.Variables) > 0 {
+		return nil
+	}
+	var candidates []string
+	for name := range uses {
+		candidates = append(candidates, name)
+	}
+	slices.Sort(candidates)
+	for _, name := range candidates {
+		if !identifier.MatchString(name) {
+			continue
+		}
+		d, err := x.compare(ctx, comparison{"declaring " + name + " used", "", redeclare("__used__", name)}, nil)
+		if err != nil {
+			return err
+		}
+		if d != nil && d.of(f.Symbol) != same {
+			f.Variables = append(f.Variables, name)
+		}
+	}
+	if len(f.Variables) == 0 {
+		f.Variables, f.Unproven = append(f.Variables, candidates...), true
+	}
+	return nil
+}
+
+// count adds up how often a function refers to each local variable.
+func count(counts map[string]int, it *delta.Item, by int) {
+	if it == nil {
+		return
+	}
+	for _, part := range []*delta.Item{it, it.Cold} {
+		if part == nil {
+			continue
+		}
+		for _, r := range part.Refs {
+			if v := r.Target.Item; v != nil && !v.Kind.IsCode() && v.Kind != delta.Const && len(v.Symbols) > 0 && !v.IsGlobal() {
+				counts[v.Name] += by
+			}
+		}
+	}
+}
