@@ -103,8 +103,7 @@ func (s *impactSourceHandle) openStock(ctx context.Context, k *kernel.Kernel, ma
 }
 
 func (s *impactSourceHandle) describe() impactSource {
-	stale, _ := s.index.NewQuery().StaleUnits() // an error shows in the answer itself
-	return impactSource{Kind: s.kind, Path: s.path, Units: s.index.Units(), StaleUnits: len(stale), LowerBound: s.kind == "dwarf"}
+	return impactSource{Kind: s.kind, Path: s.path, Units: s.index.Units(), StaleUnits: s.index.Stale(), LowerBound: s.kind == "dwarf"}
 }
 
 // answer asks for all functions and unites what comes back.

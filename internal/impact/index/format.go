@@ -180,6 +180,11 @@ func (f *file) encode() ([]byte, error) {
 	le.PutUint32(b[12:], headerSize)
 	le.PutUint64(b[16:], size)
 	le.PutUint32(b[24:], numSections)
+	for i := range f.units {
+		if f.units[i].flags.Stale() {
+			le.PutUint32(b[28:], le.Uint32(b[28:])+1)
+		}
+	}
 	units := b[offs[secUnits] : offs[secUnits]+counts[secUnits]*unitSize]
 	sum := sha256.Sum256(units)
 	copy(b[32:], sum[:])

@@ -72,7 +72,7 @@ func TestDamageIsFound(t *testing.T) {
 		}
 	}
 	found := 0
-	for i := headerSize; i < len(data); i += 3 {
+	for i := headerSize; i < len(data); i += 11 {
 		bad := bytes.Clone(data)
 		bad[i] ^= 0x41
 		y, err := Parse(bad)

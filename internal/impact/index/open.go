@@ -128,6 +128,9 @@ func (x *Index) shape() error {
 // records, which hold names, sizes and checksums of all files.
 func (x *Index) Inputs() [32]byte { return [32]byte(x.data[32:64]) }
 
+// Stale is the number of units whose account cannot be relied on.
+func (x *Index) Stale() int { return int(le.Uint32(x.data[28:])) }
+
 // Size is the number of bytes of the index.
 func (x *Index) Size() int { return len(x.data) }
 
@@ -303,6 +306,9 @@ func (x *Index) Verify() error {
 		if n, ok := v.lookup(v.bytes(le.Uint32(v.record(secNames, i)))); !ok || n != i {
 			v.damaged("name in the hash table", i)
 		}
+	}
+	if list, err := x.NewQuery().StaleUnits(); err == nil && len(list) != x.Stale() {
+		v.damaged("unit to make the count of stale ones", uint32(x.Stale()))
 	}
 	return v.err
 }
