@@ -69,8 +69,9 @@ type part struct {
 type scanner struct {
 	part
 	first    uint32           // first node of the unit
-	byOrder  map[int32]uint32 // node of an order, in this unit
-	byName   map[uint32]uint32
+	byOrder  table            // node of an order, in this unit
+	farOrder map[int32]uint32 // the same for orders that no real compile has
+	byName   table            // first node of a name
 	names    [][]byte // of the nodes of this unit, in the dump
 	lastFile []byte
 	lastID   uint32
@@ -78,14 +79,15 @@ type scanner struct {
 }
 
 func newScanner() *scanner {
-	return &scanner{part: part{strings: newInterner()}, byOrder: map[int32]uint32{}, byName: map[uint32]uint32{}}
+	return &scanner{part: part{strings: newInterner()}, farOrder: map[int32]uint32{}}
 }
 
 // begin starts a unit.
 func (s *scanner) begin() {
 	s.first = uint32(len(s.nodes))
-	clear(s.byOrder)
-	clear(s.byName)
+	s.byOrder.reset()
+	s.byName.reset()
+	clear(s.farOrder)
 	s.names = s.names[:0]
 	s.lastFile, s.lastID = nil, 0
 }
@@ -134,8 +136,19 @@ func (s *scanner) settle(first int) {
 	s.links = s.links[:first+len(slices.Compact(list))]
 }
 
+// maxNearOrder bounds the table of orders; a unit of the kernel has some 10^5.
+const maxNearOrder = 1 << 20
+
+func (s *scanner) ordered(order int32) (id uint32, ok bool) {
+	if order < maxNearOrder {
+		return s.byOrder.get(uint32(order))
+	}
+	id, ok = s.farOrder[order]
+	return id, ok
+}
+
 func (s *scanner) dumpNode(n *compiler.DumpNode, line int) (uint32, error) {
-	if id, ok := s.byOrder[n.Order]; ok {
+	if id, ok := s.ordered(n.Order); ok {
 		if have := s.names[id-s.first]; !bytes.Equal(have, n.Name) {
 			return 0, &compiler.DumpError{Line: line, What: fmt.Sprintf(
 				"order %d is %.80s here and %.80s above: two compiles wrote to the dump; compile the unit again", n.Order, n.Name, have)}
@@ -152,9 +165,13 @@ func (s *scanner) dumpNode(n *compiler.DumpNode, line int) (uint32, error) {
 	id := uint32(len(s.nodes))
 	s.nodes = append(s.nodes, node{name: name, file: s.lastID, line: n.Line, order: n.Order})
 	s.names = append(s.names, n.Name)
-	s.byOrder[n.Order] = id
-	if _, ok := s.byName[name]; !ok {
-		s.byName[name] = id
+	if n.Order < maxNearOrder {
+		s.byOrder.put(uint32(n.Order), id)
+	} else {
+		s.farOrder[n.Order] = id
+	}
+	if _, ok := s.byName.get(name); !ok {
+		s.byName.put(name, id)
 	}
 	return id, nil
 }
@@ -162,12 +179,12 @@ func (s *scanner) dumpNode(n *compiler.DumpNode, line int) (uint32, error) {
 // nodeOf is the first node of a name in this unit; it is made if there is none.
 func (s *scanner) nodeOf(name []byte) uint32 {
 	str := s.strings.add(name)
-	if id, ok := s.byName[str]; ok {
+	if id, ok := s.byName.get(str); ok {
 		return id
 	}
 	id := uint32(len(s.nodes))
 	s.nodes = append(s.nodes, node{name: str, order: noOrder})
-	s.byName[str] = id
+	s.byName.put(str, id)
 	return id
 }
 
@@ -205,7 +222,8 @@ func (s *scanner) object(data []byte) (unknown string, err error) {
 	for id := s.first; id < uint32(len(s.nodes)); id++ {
 		n := &s.nodes[id]
 		if n.sym == 0 {
-			n.sym = s.nodes[s.byName[n.name]].sym
+			first, _ := s.byName.get(n.name)
+			n.sym = s.nodes[first].sym
 		}
 	}
 	for i := firstSym; i < uint32(len(s.syms)); i++ {
@@ -251,7 +269,7 @@ func (s *scanner) users() {
 	s.obj.cloneUsers(func(clone, user *function) {
 		to := user.node
 		if user.cold {
-			id, ok := s.byName[s.strings.add(bytes.TrimSuffix(user.name, []byte(".cold")))]
+			id, ok := s.byName.get(s.strings.add(bytes.TrimSuffix(user.name, []byte(".cold"))))
 			if !ok || s.nodes[id].sym == 0 {
 				return // the cold part of nothing
 			}

@@ -84,3 +84,28 @@ func slotsOf(hashes []uint64, room int) []uint32 {
 	}
 	return slots
 }
+
+// table maps small numbers to numbers, and is emptied in one step.
+type table struct {
+	now    uint32
+	stamps []uint32 // of the last reset before the entry was put
+	values []uint32
+}
+
+func (t *table) reset() { t.now++ }
+
+func (t *table) get(i uint32) (v uint32, ok bool) {
+	if uint64(i) < uint64(len(t.stamps)) && t.stamps[i] == t.now {
+		return t.values[i], true
+	}
+	return 0, false
+}
+
+func (t *table) put(i, v uint32) {
+	if n := int(i) + 1; n > len(t.stamps) {
+		n += n / 2
+		t.stamps = append(t.stamps, make([]uint32, n-len(t.stamps))...)
+		t.values = append(t.values, make([]uint32, n-len(t.values))...)
+	}
+	t.stamps[i], t.values[i] = t.now, v
+}
