@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // Options say what to index.
@@ -148,29 +148,49 @@ type unitReader struct {
 	hasO, hasD bool
 }
 
-// load reads a file whole.
+// load reads a file whole. It asks the kernel directly: package os would make
+// twice as many calls, which is a tenth of all the time.
 func load(name string, buf []byte, limit int64) ([]byte, time.Time, error) {
-	f, err := os.Open(name)
+	fail := func(err error) ([]byte, time.Time, error) {
+		return buf, time.Time{}, &os.PathError{Op: "read", Path: name, Err: err}
+	}
+	fd, err := retry(func() (int, error) { return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return buf, time.Time{}, err
+		return fail(err)
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return buf, time.Time{}, err
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fail(err)
 	}
-	n := st.Size()
-	if n > limit {
-		return buf, time.Time{}, fmt.Errorf("read %s: %d bytes are more than the limit of %d", name, n, limit)
+	if st.Size > limit {
+		return fail(fmt.Errorf("%d bytes are more than the limit of %d", st.Size, limit))
 	}
-	if int64(cap(buf)) < n {
-		buf = make([]byte, n+n/4)
+	if int64(cap(buf)) < st.Size {
+		buf = make([]byte, st.Size+st.Size/4)
 	}
-	buf = buf[:n]
-	if _, err := io.ReadFull(f, buf); err != nil {
-		return buf, time.Time{}, fmt.Errorf("read %s: %w; it changes while it is read", name, err)
+	buf = buf[:st.Size]
+	for got := 0; got < len(buf); {
+		n, err := retry(func() (int, error) { return unix.Read(fd, buf[got:]) })
+		if err != nil {
+			return fail(err)
+		}
+		if n == 0 {
+			return fail(errors.New("it became shorter while it was read; is a build running?"))
+		}
+		got += n
 	}
-	return buf, st.ModTime(), nil
+	return buf, time.Unix(st.Mtim.Unix()), nil
+}
+
+// retry repeats a system call that a signal interrupted.
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
 }
 
 // read scans the dump and the object of a unit.
