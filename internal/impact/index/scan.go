@@ -72,7 +72,7 @@ type scanner struct {
 	byOrder  table            // node of an order, in this unit
 	farOrder map[int32]uint32 // the same for orders that no real compile has
 	byName   table            // first node of a name
-	names    [][]byte // of the nodes of this unit, in the dump
+	names    [][]byte         // of the nodes of this unit, in the dump
 	lastFile []byte
 	lastID   uint32
 	obj      objectScan
