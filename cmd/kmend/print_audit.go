@@ -226,7 +226,11 @@ func auditMarkdown(doc *auditDocument) string {
 	b.WriteString("\n| level | unit | rests on facts about static variables | variables |\n| --- | --- | --- | --- |\n")
 	for _, r := range doc.Units {
 		for _, v := range r.Variables {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.Level, r.Source, v.Symbol, strings.Join(v.Variables, ", "))
+			names := strings.Join(v.Variables, ", ")
+			if v.Unproven {
+				names = "perhaps " + names
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.Level, r.Source, v.Symbol, names)
 		}
 	}
 	return b.String()

@@ -54,6 +54,9 @@ var factDumps = []string{
 	"tree-fre-details", "tree-pre-details", "tree-dse-details", "tree-dce-details", "tree-cddce-details",
 	"tree-dom-details", "tree-store-merging-details", "tree-tailr-details", "tree-sink-details", "tree-lim-details",
 	"tree-strlen-details", "tree-ldist-details", "tree-slp-details",
+	// what of a function's parameters is known, and what clones are made for it
+	"tree-local-fnsummary-details", "ipa-fnsummary-details", "ipa-sra-details",
+	"rtl-expand-details",
 }
 
 // FactDumps lists the dumps, as options without -fdump-, that this compiler has
@@ -98,7 +101,7 @@ type FactDump struct {
 
 type rawUse struct {
 	callee node
-	in     string
+	in     string // "" where the dump does not say: in a caller
 	what   string
 }
 
@@ -137,6 +140,9 @@ func ReadFactDump(dump string, r io.Reader) (*FactDump, error) {
 			g.line(string(line))
 		case dump == paramDump:
 			d.param(in, string(line))
+			d.fact("", line)
+		case strings.HasPrefix(dump, "ipa-"): // for all functions at a time
+			d.fact("", line)
 		default:
 			d.fact(in, line)
 		}
@@ -199,9 +205,7 @@ func (d *FactDump) fact(in string, line []byte) {
 		default:
 			what = "what it reads and writes"
 		}
-		if in != "" {
-			d.uses = append(d.uses, rawUse{parseRef(name), in, what})
-		}
+		d.uses = append(d.uses, rawUse{parseRef(name), in, what})
 	}
 	before, after, ok := bytes.Cut(line, foundMark)
 	if !ok {

@@ -120,14 +120,23 @@ func cloneBase(name string) string {
 // use adds a use of a callee's summary.
 func (j *joiner) use(f *Facts, pass string, u rawUse) {
 	callee := j.order(u.callee)
-	if callee < 0 { // a function that came into being later, and is no clone
-		f.Uses = append(f.Uses, FactUse{From: u.callee.name, To: u.in, Pass: pass, What: u.what})
-		return
+	users := []string{u.in}
+	if u.in == "" {
+		users = nil
+		for _, caller := range j.callers[callee] {
+			users = append(users, j.nodes[caller])
+		}
 	}
-	name := j.nodes[callee]
-	f.Uses = append(f.Uses, FactUse{From: name, To: u.in, Pass: pass, What: u.what})
-	for _, c := range j.reach(callee) {
-		f.Uses = append(f.Uses, FactUse{From: j.nodes[c], To: u.in, Pass: pass, What: u.what + ", by way of " + name})
+	for _, user := range users {
+		if callee < 0 { // a function that came into being later, and is no clone
+			f.Uses = append(f.Uses, FactUse{From: u.callee.name, To: user, Pass: pass, What: u.what})
+			continue
+		}
+		name := j.nodes[callee]
+		f.Uses = append(f.Uses, FactUse{From: name, To: user, Pass: pass, What: u.what})
+		for _, c := range j.reach(callee) {
+			f.Uses = append(f.Uses, FactUse{From: j.nodes[c], To: user, Pass: pass, What: u.what + ", by way of " + name})
+		}
 	}
 }
 

@@ -59,7 +59,7 @@ func (u *Unit) disassembly(ctx context.Context, symbol string, before, after var
 
 var (
 	instruction = regexp.MustCompile(`^\s*[0-9a-f]+:\s+(.*)$`)
-	inside      = regexp.MustCompile(`[0-9a-f]+ <([^>+]+)\+0x[0-9a-f]+>`)
+	inside      = regexp.MustCompile(`[0-9a-f]+ <[^>+]+\+0x[0-9a-f]+>`)
 	label       = regexp.MustCompile(`^[0-9a-f]+ (<.*>:)$`)
 )
 
@@ -69,7 +69,7 @@ func plainInstructions(text []byte) []byte {
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimRight(line, " \n")
 		if m := instruction.FindStringSubmatch(line); m != nil {
-			b.WriteString("  " + inside.ReplaceAllString(m[1], "<$1+…>") + "\n")
+			b.WriteString("  " + inside.ReplaceAllString(m[1], "<…>") + "\n")
 		} else if m := label.FindStringSubmatch(line); m != nil {
 			b.WriteString(m[1] + "\n")
 		}

@@ -224,11 +224,20 @@ func (x *explainer) ripple(ctx context.Context, m *Miss, _, beyond comparison) (
 	m.Class = Ripple
 	m.Evidence = append(m.Evidence, "with the body only noinline, noclone and no_icf, all facts about it in use, its code is what it is with the body hidden",
 		"its code as it is uses no facts: switching them off does not change it")
-	if from := code(d.result.Before, m.Symbol); from != nil && !reaches(from, x.name) {
+	from := code(d.result.Before, m.Symbol)
+	if from != nil && !reaches(from, x.name) {
 		m.Evidence = append(m.Evidence, "it has no copy of the body: where no copies are made, no reference leads from it to "+x.name+", by way of other functions and data of the unit either")
-	} else {
-		m.Evidence = append(m.Evidence, "it has no copy of the body: GCC's account has no way for it there")
+		return true, nil
 	}
+	between, err := x.between(ctx, m.Symbol)
+	if err != nil {
+		return false, err
+	}
+	if between != "" {
+		m.Evidence = append(m.Evidence, "it has no copy of the body: with "+between+" declared noinline, which leaves its code as it is, hiding the body does not change it")
+		return true, nil
+	}
+	m.Evidence = append(m.Evidence, "it has no copy of the body: GCC's account has no way for it there")
 	return true, nil
 }
 
@@ -243,6 +252,39 @@ func (x *explainer) free(ctx context.Context, symbol string) (bool, error) {
 		return false, err
 	}
 	return d.of(symbol) == same, nil
+}
+
+// between names the functions that a function calls on the way to the hidden
+// body, if keeping those out of line leaves its code as it is, and then hiding
+// the body does as well: what else it has can be no copy of the body.
+func (x *explainer) between(ctx context.Context, symbol string) (string, error) {
+	from := code(x.u.base, symbol)
+	if from == nil {
+		return "", nil
+	}
+	called := map[string]bool{}
+	for _, part := range []*delta.Item{from, from.Cold} {
+		if part == nil {
+			continue
+		}
+		for _, r := range part.Refs {
+			if to := r.Target.Item; to != nil && to != from && isLocalFunction(to) {
+				called[to.Name] = true
+			}
+		}
+	}
+	names := sorted(called)
+	if len(names) == 0 {
+		return "", nil
+	}
+	keep := redeclare("__noinline__", names...)
+	for _, c := range []comparison{{"keeping its callees", "", keep}, {"hiding the body with its callees kept", keep, keep + redeclare("__noipa__", x.name)}} {
+		d, err := x.compare(ctx, c, nil)
+		if err != nil || d == nil || d.of(symbol) != same {
+			return "", err
+		}
+	}
+	return strings.Join(names, ", "), nil
 }
 
 // reaches reports whether references lead from an item to a function, by way of

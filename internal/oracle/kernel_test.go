@@ -41,6 +41,10 @@ func TestKernelFact(t *testing.T) {
 		!slices.Equal(f.Missed[0].Optimisations, []string{"ipa-modref"}) {
 		t.Errorf("%+v, want get_perf_callchain, by ipa-modref", f)
 	}
+	facts, err := u.VariableFacts(t.Context())
+	if err != nil || len(facts) != 1 || facts[0].Symbol != "get_callchain_entry" || facts[0].Unproven || !slices.Equal(facts[0].Variables, []string{"callchain_cpus_entries"}) {
+		t.Errorf("%+v %v, want that get_callchain_entry relies on nobody having the address of callchain_cpus_entries", facts, err)
+	}
 }
 
 func TestSampleIsOfTheSeed(t *testing.T) {

@@ -3,6 +3,7 @@
 package oracle
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 
@@ -88,4 +89,17 @@ int other(int x, int y) { return work(x, y); }
 	if wrong == 0 {
 		t.Error("the clones have the right numbers anyway: the test shows nothing")
 	}
+}
+
+func FuzzDefinedHere(f *testing.F) {
+	f.Add([]byte("Callgraph clone;leaf;1;a.c;3;12;top;2;a.c;4;5;inlining to\nCallgraph removal;leaf;1;a.c;3;12\n"))
+	f.Add([]byte("Callgraph clone;h;1;include/h.h;3;12;top.isra.0;2;a.c;4;5;isra\n;;;;;;;\n"))
+	f.Fuzz(func(t *testing.T, dump []byte) {
+		u := &Unit{Source: "a.c", clones: dump}
+		for name, here := range u.definedHere() {
+			if here && !bytes.Contains(dump, []byte("a.c")) {
+				t.Errorf("%q is said to be defined in a file that the dump does not name", name)
+			}
+		}
+	})
 }

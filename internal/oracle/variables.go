@@ -19,7 +19,7 @@ type VariableFact struct {
 	// may be any static variable of the unit.
 	Variables []string `json:"variables"`
 	// Unproven: the function uses the variables, but which of them the fact is
-	// about was not shown (static locals cannot be redeclared).
+	// about was not shown (static locals cannot be named outside their function).
 	Unproven bool `json:"unproven,omitempty"`
 }
 
@@ -29,8 +29,8 @@ var variableFlags = []string{"-fno-ipa-reference-addressable", "-fno-ipa-referen
 // VariableFacts finds the functions that rest on facts about static variables:
 // those whose code differs when GCC does not look for such facts. Which
 // variables is seen from uses that are only there then (a variable that is never
-// written is otherwise replaced by its value), or by declaring one variable
-// used: then GCC must reckon with users that it does not see.
+// written is otherwise replaced by its value), or by a pointer to one variable
+// that others can use: then GCC must reckon with what they do with it.
 func (u *Unit) VariableFacts(ctx context.Context) ([]VariableFact, error) {
 	out := []VariableFact{}
 	if u.opt.FactsOff {
@@ -74,7 +74,7 @@ func (x *explainer) nameVariables(ctx context.Context, f *VariableFact, r *delta
 		if !identifier.MatchString(name) {
 			continue
 		}
-		d, err := x.compare(ctx, comparison{"declaring " + name + " used", "", redeclare("__used__", name)}, nil)
+		d, err := x.compare(ctx, comparison{"taking the address of " + name, "", escape(name)}, nil)
 		if err != nil {
 			return err
 		}
@@ -86,6 +86,12 @@ func (x *explainer) nameVariables(ctx context.Context, f *VariableFact, r *delta
 		f.Variables, f.Unproven = append(f.Variables, candidates...), true
 	}
 	return nil
+}
+
+// escape is the text that gives other units the address of a variable. To
+// declare it used is not enough: GCC still takes for granted that nobody has it.
+func escape(name string) string {
+	return fmt.Sprintf("\n#undef %s\nvoid *__kmend_address_of_%s = (void *)&%s;\n", name, name, name)
 }
 
 // count adds up how often a function refers to each local variable.
