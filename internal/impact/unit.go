@@ -214,7 +214,7 @@ func (u *Unit) Impacted(name string) ([]Impacted, error) {
 	// Who calls a clone relies on the interface that was made from the body. If
 	// it is a clone itself, its own interface may rest on that one: a parameter
 	// that is only passed on to one that was removed is removed as well
-	// (gcc/ipa-sra.cc: param_removal_cross_scc_edge). So its callers follow.
+	// (gcc/ipa-sra.cc works along chains of calls). So its callers follow.
 	for i := 0; i < len(work); i++ {
 		for _, user := range u.users[work[i]] {
 			if _, seen := chains[user]; seen {
