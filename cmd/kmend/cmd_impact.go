@@ -21,7 +21,7 @@ type impactOptions struct {
 	index, dumps, kernel, dwarf string
 	patches                     []string
 	source                      string
-	all                         bool
+	all, audit                  bool
 	graph                       string
 	maxUnits                    int
 }
@@ -48,12 +48,14 @@ What it knows comes from one of:
   --dwarf FILE   debug information, which shows only copies that left
                  instructions; with --dumps or --index both are compared
 
-What no dump tells, facts that the compiler used about a function that it did not
-copy, is for kmend audit.`,
+What no dump tells are facts that the compiler used about a function that it did
+not copy. With -k, --audit adds those who depend on one: their code differs when
+the unit is compiled with the function's body hidden.`,
 		Example: `  kmend impact --dumps /home/me/linux-build kmalloc_slab
   kmend impact index --dumps /home/me/linux-build -o linux.idx
   kmend impact --index linux.idx mm/slub.c:get_partial --graph get_partial.svg
   kmend impact --index linux.idx --all
+  kmend impact -k 6.1.0-50-amd64 --audit kernel/events/callchain.c:get_callchain_entry
   kmend impact -k 6.1.0-50-amd64 --patch fix.patch --json`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -70,6 +72,7 @@ copy, is for kmend audit.`,
 	f.StringArrayVar(&opt.patches, "patch", nil, "ask for the functions that a fix edits; may be given several times")
 	f.StringVar(&opt.source, "source", "", "source that the fix is for (default: that of the kernel or the build)")
 	f.BoolVar(&opt.all, "all", false, "ask for every function: how many depend on one, and the worst twenty")
+	f.BoolVar(&opt.audit, "audit", false, "with -k: add who depends on facts, by compiling with the function's body hidden")
 	f.StringVar(&opt.graph, "graph", "", "write a picture of the reasons to a file: .dot or .svg")
 	f.IntVar(&opt.maxUnits, "max-units", 0, "with -k: compile up to so many units (default 40)")
 	_ = c.RegisterFlagCompletionFunc("kernel", completeKernels)
@@ -103,6 +106,8 @@ func (o *impactOptions) check(args []string) error {
 		return usageErrorf("a function is missing; name one, or give --patch or --all")
 	case o.graph != "" && filepath.Ext(o.graph) != ".dot" && filepath.Ext(o.graph) != ".svg":
 		return usageErrorf("--graph %s: the file must end in .dot or .svg", o.graph)
+	case o.audit && o.kernel == "":
+		return usageErrorf("--audit compiles the units of a kernel: give -k KERNEL")
 	case o.maxUnits != 0 && o.kernel == "":
 		return usageErrorf("--max-units is for -k")
 	case o.maxUnits < 0:

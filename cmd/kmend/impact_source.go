@@ -23,13 +23,16 @@ import (
 
 // impactSourceHandle is where the answers come from, and what is asked of it.
 type impactSourceHandle struct {
-	a     *app
-	kind  string
-	path  string
-	index *index.Index
-	stock *stock.Kernel // kind "kernel"
-	asks  []impactAsk
-	notes []string
+	a      *app
+	kind   string
+	path   string
+	index  *index.Index
+	stock  *stock.Kernel // kind "kernel", with the next two
+	kernel *kernel.Kernel
+	tree   *kbuild.Tree
+	audit  bool // observe who depends on facts, too
+	asks   []impactAsk
+	notes  []string
 	// compare is the debug information to hold against the index, "" if none.
 	compare string
 }
@@ -49,7 +52,7 @@ func (s *impactSourceHandle) close() {
 
 // openImpact opens what the flags name.
 func openImpact(ctx context.Context, a *app, opt impactOptions, args []string) (*impactSourceHandle, error) {
-	s := &impactSourceHandle{a: a}
+	s := &impactSourceHandle{a: a, audit: opt.audit}
 	for _, arg := range args {
 		s.asks = append(s.asks, impactAsk{spec: arg})
 	}
@@ -89,6 +92,7 @@ func (s *impactSourceHandle) openStock(ctx context.Context, k *kernel.Kernel, ma
 	if err != nil {
 		return err
 	}
+	s.kernel, s.tree = k, tree
 	q := stock.Request{Kernel: k, Tree: tree, MaxUnits: maxUnits,
 		Progress: func(stage string, done, total int) { s.a.Progress.Update(stage, int64(done), int64(total)) }}
 	for _, ask := range s.asks {
@@ -130,6 +134,11 @@ func (s *impactSourceHandle) answer(ctx context.Context) (*impactAnswer, error) 
 			return nil, err
 		}
 		if s.stock != nil {
+			if s.audit {
+				if err := s.observe(ctx, ans); err != nil {
+					return nil, err
+				}
+			}
 			s.a.Progress.Update("look symbols up", 0, 0)
 			if err := s.stock.Settle(ans); err != nil {
 				return nil, err
@@ -146,7 +155,7 @@ func (s *impactSourceHandle) answer(ctx context.Context) (*impactAnswer, error) 
 		doc.Compare = compareDocument(c)
 	}
 	u.finish()
-	doc.Notes = s.notes
+	doc.Notes = append(s.notes, s.factsNotes()...)
 	return doc, nil
 }
 

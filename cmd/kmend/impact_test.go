@@ -41,3 +41,31 @@ func TestImpactOfAFix(t *testing.T) {
 		t.Errorf("kzalloc: exit code %d: %s", code, errw)
 	}
 }
+
+// TestObservedImpact: GCC's account has nobody for get_callchain_entry; a fact
+// about it is used all the same. Without --audit the answer says that facts are
+// not in it, with --audit it has the function and the fact.
+func TestObservedImpact(t *testing.T) {
+	k := kerneltest.Open(t)
+	ask := func(more ...string) (names []string, doc impactAnswer) {
+		code, out, errw := kmend(t, append([]string{"impact", "-q", "--json", "-k", k.Name, "kernel/events/callchain.c:get_callchain_entry"}, more...)...)
+		if code != exitDone {
+			t.Fatalf("exit code %d: %s", code, errw)
+		}
+		if err := json.Unmarshal([]byte(out), &doc); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range doc.Objects[0].Symbols {
+			if !s.Own {
+				names = append(names, s.Name+" "+s.Chain[0].Kind+" "+s.Chain[0].Detail)
+			}
+		}
+		return names, doc
+	}
+	if names, doc := ask(); len(names) != 0 || !slices.Contains(doc.Notes, factsNoteStock) {
+		t.Errorf("without --audit: %q, notes %q, want nobody and the note that facts are left out", names, doc.Notes)
+	}
+	if names, doc := ask("--audit"); !slices.Equal(names, []string{"get_perf_callchain fact observed: ipa-modref"}) || slices.Contains(doc.Notes, factsNoteStock) {
+		t.Errorf("with --audit: %q, notes %q", names, doc.Notes)
+	}
+}

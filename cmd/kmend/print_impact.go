@@ -78,7 +78,7 @@ func (a *app) printAsked(f *impactFunction) {
 func impactedText(n int) string {
 	switch n {
 	case 0:
-		return "no other function depends on its body"
+		return "no other function has a copy of its body, or calls a clone of it"
 	case 1:
 		return "1 other function depends on its body"
 	}
@@ -89,7 +89,7 @@ func impactedText(n int) string {
 func because(s *impactSymbol, many bool) string {
 	var parts []string
 	for i, e := range s.Chain {
-		word := map[string]string{"inlined": "inlined", "calls": "calls " + e.From, "recursive": "recursive copy"}[e.Kind]
+		word := map[string]string{"inlined": "inlined", "calls": "calls " + e.From, "recursive": "recursive copy", "fact": "relies on a fact (" + e.Detail + ")"}[e.Kind]
 		if word == "" {
 			word = "cloned (" + e.Kind + ")"
 		}

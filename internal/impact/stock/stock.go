@@ -110,6 +110,18 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
+// Commands are the commands of the units that were compiled, by object file.
+func (s *Kernel) Commands() []*kbuild.Command {
+	var out []*kbuild.Command
+	for _, o := range sortedKeys(s.units) {
+		out = append(out, s.units[o].command)
+	}
+	return out
+}
+
+// Objects is what a unit is linked into: vmlinux, or modules.
+func (s *Kernel) Objects(c *kbuild.Command) []string { return objectsOf(c) }
+
 // objectsOf is what a unit is linked into.
 func objectsOf(c *kbuild.Command) []string {
 	if len(c.Modules) == 0 {
