@@ -167,6 +167,13 @@ func TestCcache(t *testing.T) {
 	if got := hits(); got != "1 hits, 2 misses" {
 		t.Errorf("ccache, kmend cc, gcc: %s", got)
 	}
+	b.env = append(b.env, "CCACHE_COMPILERCHECK=%compiler% --version") // as docs/levels.md asks for
+	for _, cc := range []string{"gcc-11", "gcc-12"} {
+		b.cc = cc
+		if o := behind("-O2 -c a.c -o c.o"); o.exit != 0 || !strings.Contains(b.read("c.o"), " "+strings.TrimPrefix(cc, "gcc-")+".") {
+			t.Errorf("%s behind ccache: %+v, or the object of another compiler", cc, o)
+		}
+	}
 	if o := behind("-O2 -c a.c -flive-patch-list=all,list"); o.exit == 0 || !strings.Contains(o.stderr, "behind ccache") {
 		t.Errorf("a list behind ccache: %+v", o)
 	}
