@@ -78,9 +78,49 @@ func (c *Compiler) FactDumps(ctx context.Context) ([]string, error) {
 				return fmt.Errorf("find the facts that %s uses: it has no -fdump-%s", c, must)
 			}
 		}
-		return nil
+		return c.tryFacts(ctx)
 	})
 	return have, err
+}
+
+// factProbe has one use of a summary and one of a function found to be const.
+const factProbe = `
+extern int h;
+__attribute__((noinline)) void writes(int *p) { *p = h; }
+int keeps(int *a, int *b) { int v = *a; int w; writes(&w); return *a + v + w + *b; }
+__attribute__((noinline)) int constant(int x) { return x * 3; }
+int calls(int x) { return constant(x) + constant(x + 1); }
+`
+
+// tryFacts sees whether the dumps of this compiler are understood: one that
+// words them otherwise would look like one that uses no facts.
+func (c *Compiler) tryFacts(ctx context.Context) error {
+	var dumps []*FactDump
+	for dump, option := range map[string]string{
+		graphDump: graphDump, "tree-local-pure-const": "tree-local-pure-const1", "tree-fre-details": "tree-fre1-details",
+	} {
+		out, err := c.ask(ctx, factProbe, "-O2", "-S", "-o", "/dev/null", "-x", "c", "-", "-fdump-"+option+"=stdout")
+		if err != nil {
+			return err
+		}
+		d, err := ReadFactDump(dump, bytes.NewReader(out.Stdout))
+		if err != nil {
+			return err
+		}
+		dumps = append(dumps, d)
+	}
+	f, err := JoinFacts(dumps)
+	if err != nil {
+		return err
+	}
+	uses := func(from, to string) bool {
+		return slices.ContainsFunc(f.Uses, func(u FactUse) bool { return u.From == from && u.To == to })
+	}
+	modref := c.Version[0] >= 11
+	if !uses("constant", "calls") || modref && !uses("writes", "keeps") {
+		return fmt.Errorf("find the facts that %s uses: its dumps do not show those of a probe; kmend does not understand this version's", c)
+	}
+	return nil
 }
 
 // maxFacts bounds what is kept of the dumps of one compile.

@@ -86,6 +86,17 @@ int alone(int x) { return g(x); }
 	}
 }
 
+// TestOtherWords: a compiler whose dumps say the same in other words is refused.
+func TestOtherWords(t *testing.T) {
+	for _, words := range []string{"s/ipa-modref: call to/ipa-modref: the call of/", "s/found to be/seems to be/"} {
+		cc := filepath.Join(t.TempDir(), "gcc-99")
+		script(t, cc, `case "$*" in *=stdout*) gcc-12 "$@" | sed '`+words+`';; *) exec gcc-12 "$@";; esac`)
+		if have, err := identify(t, cc).FactDumps(t.Context()); err == nil || !strings.Contains(err.Error(), "does not understand") {
+			t.Errorf("%s: %q, %v", words, have, err)
+		}
+	}
+}
+
 func TestReadFactDump(t *testing.T) {
 	d, err := ReadFactDump("tree-dse-details", strings.NewReader(`
 ;; Function a (*sym, funcdef_no=1, decl_uid=2, cgraph_uid=2, symbol_order=7)

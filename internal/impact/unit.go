@@ -237,16 +237,21 @@ func (u *Unit) Impacted(name string) ([]Impacted, error) {
 			}
 		}
 	}
-	// Who calls a clone relies on the interface that was made from the body. It
-	// has no interface of its own that depends on it: one step is enough.
-	for _, from := range work {
-		for _, user := range u.users[from] {
+	// Who calls a clone relies on the interface that was made from the body. If
+	// it is a clone itself, its own interface may rest on that one: a parameter
+	// that is only passed on to one that was removed is removed as well
+	// (gcc/ipa-sra.cc works along chains of calls). So its callers follow.
+	for i := 0; i < len(work); i++ {
+		for _, user := range u.users[work[i]] {
 			if _, seen := chains[user]; seen {
 				continue
 			}
-			chain := append(slices.Clip(chains[from]), Edge{From: from, To: user, Kind: Calls})
+			chain := append(slices.Clip(chains[work[i]]), Edge{From: work[i], To: user, Kind: Calls})
 			chains[user] = chain
 			out = append(out, Impacted{Symbol: user, Chain: chain})
+			if isCloneName(user) {
+				work = append(work, user)
+			}
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Symbol < out[j].Symbol })

@@ -123,3 +123,28 @@ func TestUnknownFunctionIsAnError(t *testing.T) {
 		t.Errorf("leef: %v, want an error that names leaf", err)
 	}
 }
+
+// TestInterfacesThatRestOnInterfaces: top passes nothing to middle, since middle
+// only passes it on to bottom, which does not use it.
+func TestInterfacesThatRestOnInterfaces(t *testing.T) {
+	r := &randomUnit{t: t, dir: t.TempDir(), base: map[string]madeUnit{}, text: `
+void ext(void); extern int g;
+static __attribute__((noinline)) void bottom(int x, int y) { ext(); }
+static __attribute__((noinline)) int middle(int x, int y) { bottom(g, y); ext(); return x + g; }
+int top(int a, int b) { return middle(a, b * 5 + g) + 1; }
+int top2(int a, int b) { return middle(b, a * 7) + 2; }
+`}
+	changed, u, _ := r.changed("bottom")
+	if !slices.Contains(changed, "top") {
+		t.Fatalf("hiding bottom changes %v: this compiler does not show the case", changed)
+	}
+	list, err := u.Impacted("bottom")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range changed {
+		if !slices.ContainsFunc(list, func(i Impacted) bool { return i.Symbol == x }) {
+			t.Errorf("hiding bottom changes %s, which is not among %v", x, list)
+		}
+	}
+}

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -64,10 +63,11 @@ type built struct {
 
 // make builds the kernel, or finds it built.
 //
-// Some units do not compile at some levels (mm/shmem.c asserts that the compiler
-// inlines an external function). make is told to go on after errors; whatever
-// failed is tried once more on its own, for the compiler's reason, and compiled
-// without the level's flags then. Which units that were is part of the result.
+// Some units cannot be had at some levels: mm/shmem.c asserts that the compiler
+// inlines an external function, arch/x86/kernel/alternative.c names symbols that
+// do not exist in a call that the compiler is to find without effect. make is
+// told to go on after errors; what failed is compiled without the level's flags
+// then. Which units that were, and why, is part of the result.
 func (b *build) make(ctx context.Context) (*built, error) {
 	if strings.ContainsAny(b.dir, " \t\n'") {
 		return nil, fmt.Errorf("build a kernel in %q: make cannot have blanks and quotes in a path; set XDG_CACHE_HOME to another place", b.dir)
@@ -94,7 +94,7 @@ func (b *build) make(ctx context.Context) (*built, error) {
 	if err := b.configure(ctx); err != nil {
 		return nil, err
 	}
-	const most = 3 // rounds: an object that fails can hide others behind it
+	const most = 6 // rounds: what fails can hide other failures behind it
 	for range most {
 		failed, err := b.round(ctx)
 		if err != nil {
@@ -104,7 +104,7 @@ func (b *build) make(ctx context.Context) (*built, error) {
 			return b.finish()
 		}
 	}
-	return nil, fmt.Errorf("build a kernel at level %v: after %d attempts units still do not compile; see %s", b.level, most, b.logFile())
+	return nil, fmt.Errorf("build a kernel at level %v: after %d attempts there are still units that cannot be had; see %s", b.level, most, b.logFile())
 }
 
 func (b *build) objDir() string  { return filepath.Join(b.dir, "build") }
@@ -138,9 +138,9 @@ func (b *build) load() error {
 		return nil
 	}
 	for _, f := range b.state.Without {
-		if object := strings.TrimSuffix(f.Unit, ".c") + ".o"; filepath.IsLocal(object) {
-			if err := os.Remove(filepath.Join(b.objDir(), object)); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("build a kernel: %w", err)
+		if filepath.IsLocal(f.Unit) {
+			if err := b.removeObject(f.Unit); err != nil {
+				return err
 			}
 		}
 	}
@@ -222,11 +222,8 @@ func (b *build) writeCompiler() error {
 	return writeWhole(b.ccFile(), []byte(s.String()), 0o755)
 }
 
-// failedObject finds objects in make's complaints.
-var failedObject = regexp.MustCompile(`(?m)^make.*\*\*\* \[\S+: ([^\s\]]+\.o)\] Error `)
-
-// round runs make to its end. The units that failed are tried alone and noted;
-// an error is whatever cannot be helped by compiling a unit without the level.
+// round runs make to its end and notes the units that cannot be had at the
+// level; an error is whatever cannot be helped by compiling units without it.
 func (b *build) round(ctx context.Context) (failed []Failure, err error) {
 	jobs := b.jobs
 	if jobs < 1 {
@@ -250,12 +247,8 @@ func (b *build) round(ctx context.Context) (failed []Failure, err error) {
 	if runErr == nil {
 		return nil, nil
 	}
-	for _, m := range failedObject.FindAllSubmatch(out.Stderr, -1) {
-		f, err := b.alone(ctx, string(m[1]))
-		if err != nil {
-			return nil, err
-		}
-		failed = append(failed, *f)
+	if failed, err = b.failures(ctx, out.Stderr); err != nil {
+		return nil, err
 	}
 	if len(failed) == 0 || b.level == compiler.Plain {
 		return nil, fmt.Errorf("build a kernel at level %v: %w; all of it: %s", b.level, runErr, b.logFile())
@@ -265,30 +258,21 @@ func (b *build) round(ctx context.Context) (failed []Failure, err error) {
 	if err := b.writeCompiler(); err != nil {
 		return nil, err
 	}
+	for _, f := range failed {
+		if err := b.removeObject(f.Unit); err != nil {
+			return nil, err
+		}
+	}
 	return failed, b.save()
 }
 
-// alone compiles one object by itself, for the reason why it fails.
-func (b *build) alone(ctx context.Context, object string) (*Failure, error) {
-	unit := strings.TrimSuffix(object, ".o") + ".c"
-	if _, err := os.Stat(filepath.Join(b.source, unit)); err != nil || !filepath.IsLocal(unit) {
-		return nil, fmt.Errorf("build a kernel at level %v: %s cannot be made, and is not from a C file of the source; see %s", b.level, object, b.logFile())
+// removeObject makes make compile a unit again.
+func (b *build) removeObject(unit string) error {
+	object := filepath.Join(b.objDir(), strings.TrimSuffix(unit, ".c")+".o")
+	if err := os.Remove(object); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("build a kernel: %w", err)
 	}
-	if slices.ContainsFunc(b.state.Without, func(f Failure) bool { return f.Unit == unit }) {
-		return nil, fmt.Errorf("build a kernel at level %v: %s does not compile without the level either; see %s", b.level, unit, b.logFile())
-	}
-	out, err := run.Run(ctx, run.Cmd{Argv: b.argv(object)})
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if out == nil {
-		return nil, fmt.Errorf("build a kernel: %w", err)
-	}
-	log := strings.ReplaceAll(string(out.Stderr), b.source+"/", "")
-	if err == nil || !strings.Contains(log, "error: ") {
-		return nil, fmt.Errorf("build a kernel at level %v: %s failed, but not for a reason in its source; see %s", b.level, object, b.logFile())
-	}
-	return &Failure{Unit: unit, Level: b.level, Reason: firstError(log), Log: log}, nil
+	return nil
 }
 
 // compileCounter counts the C files in make's output.

@@ -21,7 +21,7 @@ const tinyMakefile = `
 allnoconfig:
 	@(echo '# config'; cat $(KCONFIG_ALLCONFIG)) > $(O)/.config
 vmlinux: good.o mm/bug.o $(EXTRA)
-	@cp $(O)/good.o $(O)/vmlinux
+	@cd $(O) && ld -z muldefs -e 0 -o vmlinux $^
 %.o:
 	@mkdir -p $(O)/$(@D)
 	@echo "  CC      $@"
@@ -31,6 +31,13 @@ asm.o:
 .PHONY: allnoconfig vmlinux
 `
 
+// linkSource links only if the compiler finds that a function which it must not
+// inline has no effect, as arch/x86/kernel/alternative.c of the kernel does.
+const linkSource = `extern int missing[], missing_end[];
+static __attribute__((noinline)) void seal(int *start, int *end) { }
+void sealed(void) { seal(missing, missing_end); }
+`
+
 // tinyBuild is a build of a source with a unit that does not compile at
 // only-inline-static, as mm/shmem.c of the kernel.
 func tinyBuild(t *testing.T, level compiler.Level, extra string) *build {
@@ -38,6 +45,7 @@ func tinyBuild(t *testing.T, level compiler.Level, extra string) *build {
 	src := t.TempDir()
 	files := map[string]string{
 		"Makefile": "EXTRA := " + extra + tinyMakefile, "mm/bug.c": sources["bug.c"], "broken.c": sources["broken.c"],
+		"link.c": linkSource,
 		"good.c": "int off(void) { return 0; }\nint user(void) { return off() + 1; }\n",
 	}
 	for name, text := range files {
@@ -132,6 +140,39 @@ func TestUnitsThatDoNotCompileAreLeftOut(t *testing.T) {
 	}
 }
 
+func TestUnitsThatDoNotLinkAreLeftOut(t *testing.T) {
+	b := tinyBuild(t, compiler.OnlyInlineStatic, "link.o")
+	b.start(t)
+	var all []string
+	for range 3 {
+		failed, err := b.round(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, units(failed)...)
+		for _, f := range failed {
+			if f.Unit == "link.c" && (!strings.HasPrefix(f.Reason, "link.c:(.text+0x") || !strings.Contains(f.Reason, "undefined reference to `missing") || strings.Count(f.Log, "\n") != 2) {
+				t.Errorf("link.c: reason %q, log %q", f.Reason, f.Log)
+			}
+		}
+	}
+	if !slices.Equal(all, []string{"mm/bug.c", "link.c"}) {
+		t.Errorf("left out: %q", all)
+	}
+}
+
+func TestUndefined(t *testing.T) {
+	log := "ld: a/b.o: in function `f':\nb.c:(.text+0x1): undefined reference to `x'\nld: b.c:(.text+0x2): undefined reference to `y'\n" +
+		"ld: c.o: in function `g':\nc.c:(.text+0x1): undefined reference to `x'\nmake: *** [Makefile:1: vmlinux] Error 1\n"
+	got := undefined(log)
+	if len(got) != 2 || got[0].object != "a/b.o" || got[1].object != "c.o" || len(got[0].lines) != 2 || got[0].lines[1] != "b.c:(.text+0x2): undefined reference to `y'" {
+		t.Errorf("%+v", got)
+	}
+	if got := undefined("ld: cannot find -lx\nx.c:1: undefined reference to `y'\n"); len(got) != 0 {
+		t.Errorf("of no object: %+v", got)
+	}
+}
+
 func TestKernelsThatDoNotBuild(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -139,8 +180,8 @@ func TestKernelsThatDoNotBuild(t *testing.T) {
 		extra string
 		want  string
 	}{
-		{"a unit that never compiles", compiler.InlineClone, "broken.o", "broken.c does not compile without the level either"},
-		{"an object that is not from C", compiler.InlineClone, "asm.o", "asm.o cannot be made, and is not from a C file"},
+		{"a unit that never compiles", compiler.InlineClone, "broken.o", "broken.c fails without the level, too"},
+		{"an object that is not from C", compiler.InlineClone, "asm.o", "asm.o fails, and is not from a C file"},
 		{"plain", compiler.Plain, "broken.o", "build a kernel at level plain"},
 		{"no vmlinux", compiler.InlineClone, "missing", "build a kernel at level inline-clone"},
 		{"what is made is no kernel", compiler.InlineClone, "", "read image"},

@@ -80,8 +80,9 @@ func (q *Query) closure(unitNumber uint32, starts []uint32) {
 	}
 	// Clones first, then whatever else holds the body: a clone that it was also
 	// inlined into, as a recursive function is, counts as its own. Calls last:
-	// who is reached in another way too keeps that reason, and a caller has no
-	// interface that depends on the body, so it leads no further.
+	// who is reached in another way too keeps that reason. A caller leads further
+	// only if it is a clone itself, whose interface may rest on that of the one it
+	// calls; only clones have such edges.
 	q.follow(&u, true)
 	q.follow(&u, false)
 	q.callers(&u)
@@ -109,7 +110,7 @@ func (q *Query) follow(u *unit, clones bool) {
 
 // callers follows the calls of clones; they are the last edges of a function.
 func (q *Query) callers(u *unit) {
-	for i, n := 0, len(q.steps); i < n && q.err == nil; i++ {
+	for i := 0; i < len(q.steps) && q.err == nil; i++ {
 		from, to := q.edges(q.steps[i].node)
 		first := to
 		for first > from && edge(q.u32(secEdges, first-1)).kind() == impact.Calls {
