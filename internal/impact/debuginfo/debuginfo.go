@@ -160,7 +160,11 @@ func functions(name string) (t *functionTable, err error) {
 	}
 	t = &functionTable{byName: map[string]int{}, placed: map[string]bool{}}
 	var fentry uint64 // its address in a linked image
+	count := map[string]int{}
 	for _, s := range syms {
+		if s.Section != elf.SHN_UNDEF {
+			count[s.Name]++
+		}
 		if s.Name == "__fentry__" {
 			fentry = s.Value
 		}
@@ -174,6 +178,9 @@ func functions(name string) (t *functionTable, err error) {
 			continue
 		}
 		sec := f.Sections[s.Section]
+		if sec.Type == elf.SHT_NOBITS {
+			return nil, fmt.Errorf("read %s: its code is not in the file: it holds debug information alone; give a file with both", name)
+		}
 		if _, ok := text[s.Section]; !ok && sec.Type == elf.SHT_PROGBITS {
 			if text[s.Section], err = sec.Data(); err != nil {
 				return nil, fmt.Errorf("read %s: section %s: %w", name, sec.Name, err)
@@ -182,6 +189,7 @@ func functions(name string) (t *functionTable, err error) {
 		t.byName[s.Name] = len(t.list)
 		t.list = append(t.list, index.Func{
 			Name: s.Name, Size: s.Size, Global: elf.ST_BIND(s.Info) != elf.STB_LOCAL,
+			Unique: count[s.Name] == 1 && f.Type != elf.ET_REL,
 			Init:   strings.HasPrefix(sec.Name, ".init.") || strings.HasPrefix(sec.Name, ".exit."),
 			Fentry: beginsWithFentry(text[s.Section], s.Value-sec.Addr, fentry-sec.Addr),
 		})

@@ -60,6 +60,9 @@ func symbols(t *testing.T, x *index.Index, name string) []string {
 		for _, e := range s.Chain {
 			text += " " + e.Kind.String()
 		}
+		if f.File != "a.c" && name != "lone" { // which no copy ties to its unit
+			t.Errorf("%s is defined in %q", name, f.File)
+		}
 		if s.Flags.Fentry() {
 			text += " fentry"
 		}
@@ -147,6 +150,15 @@ func TestCompare(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	dir := build(t, source)
+	// A file with debug information alone, as objcopy makes them.
+	alone := exec.Command("objcopy", "--only-keep-debug", "a.o", "alone.debug")
+	alone.Dir = dir
+	if out, err := alone.CombinedOutput(); err != nil {
+		t.Fatalf("objcopy: %v\n%s", err, out)
+	}
+	if _, err := Index(context.Background(), filepath.Join(dir, "alone.debug")); err == nil || !strings.Contains(err.Error(), "its code is not in the file") {
+		t.Errorf("debug information alone: %v", err)
+	}
 	if _, err := Index(context.Background(), filepath.Join(dir, "a.c")); err == nil || !strings.Contains(err.Error(), "ELF") {
 		t.Errorf("a C file: %v", err)
 	}

@@ -121,6 +121,7 @@ const (
 	sympAlike     // units of one name have the same symbols: cannot tell which is which
 	sympUnstable  // a module's symbol whose position changes when its init part is dropped
 	sympNoSymbols // the image's own symbol table cannot be read
+	sympSeveral   // several symbols have the name, and nothing tells which it is; never in a file
 )
 
 var sympWhy = [...]string{
@@ -130,6 +131,7 @@ var sympWhy = [...]string{
 	sympAlike:     "several units of that name have the same symbols, so which is which cannot be told",
 	sympUnstable:  "its position among the symbols of that name changes when the module's init part is dropped",
 	sympNoSymbols: "the symbol table of the linked object cannot be read",
+	sympSeveral:   "the linked object has several symbols of that name, and debug information does not tell which it is",
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -41,9 +41,11 @@ type Func struct {
 	Fentry bool
 	Init   bool
 	Global bool
+	Unique bool // no other symbol of the linked object has the name
 }
 
-// FromUnits makes an index of some units. Positions of symbols are not known.
+// FromUnits makes an index of some units. Positions of symbols are not known, but
+// for Funcs that are unique.
 func FromUnits(units []Unit) (*Index, error) {
 	s := newScanner()
 	list := make([]scanned, len(units))
@@ -57,9 +59,6 @@ func FromUnits(units []Unit) (*Index, error) {
 		m.addAs(&list[i], units[i].Source, units[i].Object)
 	}
 	m.finish()
-	for i := range m.file.syms {
-		m.file.syms[i].why = sympNoImage
-	}
 	data, err := m.file.encode()
 	if err != nil {
 		return nil, err
@@ -79,6 +78,9 @@ func (s *scanner) memory(in *Unit, out *scanned) error {
 	s.copies(in.Copies)
 	if in.Data != nil {
 		unknown, err := s.object(in.Data)
+		for i := from[2]; i < uint32(len(s.syms)); i++ {
+			s.syms[i].why = sympNoImage
+		}
 		if err == nil && unknown != "" && in.Copies == nil {
 			err = errors.New("it has the clone " + unknown + ", of which the dump does not tell")
 		}
@@ -108,11 +110,8 @@ func (s *scanner) copies(list []Copy) {
 // body is the node of a function; a place is noted when it is first told.
 func (s *scanner) body(b *Body) uint32 {
 	id := s.nodeOf([]byte(b.Name))
-	n := &s.nodes[id]
-	if n.order == noOrder {
+	if n := &s.nodes[id]; n.order == noOrder && b.File != "" {
 		n.order = int32(id - s.first)
-	}
-	if n.file == 0 && b.File != "" {
 		n.file, n.line = s.strings.add([]byte(b.File)), int32(b.Line)
 	}
 	return id
@@ -123,7 +122,10 @@ func (s *scanner) symbolOf(f Func) {
 	if s.nodes[id].sym != 0 {
 		return
 	}
-	sym := symbol{size: f.Size, node: id, twin: uint32(len(s.syms)), flags: flagInDump}
+	sym := symbol{size: f.Size, node: id, twin: uint32(len(s.syms)), flags: flagInDump, why: sympSeveral}
+	if f.Unique {
+		sym.why = sympKnown
+	}
 	for flag, on := range map[SymbolFlags]bool{flagFentry: f.Fentry, flagInit: f.Init, flagGlobal: f.Global, flagClone: isClone([]byte(f.Name))} {
 		if on {
 			sym.flags |= flag
