@@ -282,13 +282,20 @@ func rippled(symbol, hidden string, before, after *Unit) bool {
 }
 
 // specialised reports whether a function is a clone that was made for what the
-// hidden function, or one that has its body, passes: only these call it. Its
-// name is its own, so that no code of a patch takes it for the function.
-func specialised(symbol, hidden string, predicted map[string]bool, u *Unit) bool {
-	if !isCloneName(symbol) {
-		return false
+// hidden function, or one that has its body, passes, or calls such a clone, whose
+// interface has only what it needs. The clone's name is its own, so that no code
+// of a patch takes it for the function, and old callers go on with the old one.
+func specialised(symbol, hidden string, changed []string, predicted map[string]bool, u *Unit) bool {
+	forHidden := func(clone string) bool {
+		return isCloneName(clone) && !predicted[clone] && slices.Contains(changed, clone) &&
+			slices.ContainsFunc(u.users[clone], func(user string) bool { return delta.Source(user) == hidden || predicted[user] })
 	}
-	return slices.ContainsFunc(u.users[symbol], func(user string) bool { return delta.Source(user) == hidden || predicted[user] })
+	for clone, users := range u.users {
+		if forHidden(clone) && (clone == symbol || slices.Contains(users, symbol)) {
+			return true
+		}
+	}
+	return false
 }
 
 // TestRandomPrograms holds the prediction against the code: at inline-clone,
@@ -319,7 +326,7 @@ func TestRandomPrograms(t *testing.T) {
 				switch {
 				case predicted[x]:
 					hits++
-				case specialised(x, name, predicted, before):
+				case specialised(x, name, changed, predicted, before):
 					clones++
 				case rippled(x, name, before, after):
 					ripple++
