@@ -192,11 +192,18 @@ func (m *measurement) compile(ctx context.Context, u *measuredUnit, i int, name 
 	return nil
 }
 
-// firstError is the line of a compiler's diagnostics that says why it failed.
+// firstError is the line of a compiler's diagnostics that says why it failed,
+// behind the function that it is in: the error itself can lie in a macro of a
+// header.
 func firstError(log string) string {
+	where := ""
 	for line := range strings.Lines(log) {
-		if strings.Contains(line, "error: ") {
-			return strings.TrimSpace(line)
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.Contains(line, ": In function "):
+			where = line + " "
+		case strings.Contains(line, "error: "):
+			return where + line
 		}
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(log), "\n")
