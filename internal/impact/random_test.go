@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	programs  = flag.Int("programs", 6, "how many random programs TestRandomPrograms compiles")
+	programs  = flag.Int("programs", 3, "how many random programs TestRandomPrograms compiles")
 	firstSeed = flag.Uint64("seed", 1000, "the first of their seeds")
 )
 
