@@ -196,6 +196,37 @@ func TestVariableFacts(t *testing.T) {
 	}
 }
 
+// TestVariableAddress: no pointer can lead to a static variable whose address
+// nobody takes, so store goes on with the 1 that it wrote. No level forbids that.
+func TestVariableAddress(t *testing.T) {
+	const source = `
+static int counter;
+int store(int *p) { counter = 1; *p = 2; return counter; }
+int read_counter(void) { return counter; }
+`
+	for _, opt := range []Options{{}, {Flags: []string{"-flive-patching=inline-clone"}, FactsOff: true}} {
+		facts, err := open(t, "gcc-12", source, opt).VariableFacts(t.Context())
+		if err != nil || len(facts) != 1 || facts[0].Symbol != "store" || !slices.Equal(facts[0].Variables, []string{"counter"}) || facts[0].Unproven {
+			t.Errorf("%v: %+v %v, want store for counter", opt.Flags, facts, err)
+		}
+	}
+}
+
+// TestVariablesOfAssembly: a variable that C does not know cannot be given away,
+// and does not keep the others from it.
+func TestVariablesOfAssembly(t *testing.T) {
+	const source = `
+static int counter;
+__asm__(".pushsection .data\n.type hidden,@object\n.size hidden,4\nhidden: .long 3\n.popsection");
+int store(int *p) { counter = 1; *p = 2; return counter; }
+int read_counter(void) { return counter; }
+`
+	facts, err := open(t, "gcc-12", source, Options{}).VariableFacts(t.Context())
+	if err != nil || len(facts) != 1 || facts[0].Symbol != "store" {
+		t.Errorf("%+v %v, want store", facts, err)
+	}
+}
+
 // TestNullControl: the oracle sees no difference where only its own text is
 // there, without the attribute.
 func TestNullControl(t *testing.T) {

@@ -4,8 +4,11 @@ package oracle
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 
 	"kmend/internal/delta"
 )
@@ -26,22 +29,70 @@ type VariableFact struct {
 // variableFlags switch off facts about static variables.
 var variableFlags = []string{"-fno-ipa-reference-addressable", "-fno-ipa-reference"}
 
-// VariableFacts finds the functions that rest on facts about static variables:
-// those whose code differs when GCC does not look for such facts. Which
-// variables is seen from uses that are only there then (a variable that is never
-// written is otherwise replaced by its value), or by a pointer to one variable
-// that others can use: then GCC must reckon with what they do with it.
+// VariableFacts finds the functions that rest on facts about static variables,
+// by two compiles: one in which GCC does not look for such facts, and one in
+// which others have the address of each. That nobody has it is a fact that no
+// option switches off, at no level (TREE_ADDRESSABLE). Which variables is seen
+// from uses that are only there then (a variable that is never written is
+// otherwise replaced by its value), or by giving away one address at a time.
 func (u *Unit) VariableFacts(ctx context.Context) ([]VariableFact, error) {
 	out := []VariableFact{}
-	if u.opt.FactsOff {
-		return out, nil
-	}
-	d, err := u.compare(ctx, variant{}, variant{flags: variableFlags})
-	if err != nil {
-		return nil, fmt.Errorf("audit %s: %w", u.Source, err)
-	}
 	x := &explainer{u: u, seen: map[string]*difference{}}
+	if !u.opt.FactsOff {
+		d, err := u.compare(ctx, variant{}, variant{flags: variableFlags})
+		if err != nil {
+			return nil, fmt.Errorf("audit %s: %w", u.Source, err)
+		}
+		if out, err = x.variableFacts(ctx, out, d); err != nil {
+			return nil, err
+		}
+	}
+	d, err := u.giveAway(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("audit %s: give away the addresses of its static variables: %w", u.Source, err)
+	}
+	return x.variableFacts(ctx, out, d)
+}
+
+// undeclared is how GCC says that a name is none of the source: variables that
+// inline assembly defines (gcc/c/c-decl.cc: undeclared_variable).
+var undeclared = regexp.MustCompile(`'([A-Za-z_]\w*)' undeclared`)
+
+// giveAway compares the unit with one in which others have the addresses of all
+// static variables.
+func (u *Unit) giveAway(ctx context.Context) (*difference, error) {
+	var names []string
+	for _, it := range u.base.Items {
+		if it.Kind == delta.State && !it.IsGlobal() && identifier.MatchString(it.Name) {
+			names = append(names, it.Name)
+		}
+	}
+	for {
+		var tail strings.Builder
+		for _, n := range names {
+			tail.WriteString(escape(n))
+		}
+		d, err := u.compare(ctx, variant{}, variant{tail: tail.String()})
+		var refused *RefusedError
+		if !errors.As(err, &refused) {
+			return d, err
+		}
+		before := len(names)
+		for _, m := range undeclared.FindAllStringSubmatch(plainQuotes(refused.Log), -1) {
+			names = slices.DeleteFunc(names, func(n string) bool { return n == m[1] })
+		}
+		if len(names) == before {
+			return nil, err
+		}
+	}
+}
+
+// variableFacts adds the functions that differ, and are not in the list yet.
+func (x *explainer) variableFacts(ctx context.Context, out []VariableFact, d *difference) ([]VariableFact, error) {
 	for _, c := range d.changes(func(*delta.Item) bool { return false }) {
+		if slices.ContainsFunc(out, func(f VariableFact) bool { return f.Symbol == c.Symbol }) {
+			continue
+		}
 		f := VariableFact{Change: c, Variables: []string{}}
 		if err := x.nameVariables(ctx, &f, d.result); err != nil {
 			return nil, err
