@@ -107,7 +107,7 @@ func TestUnitsThatDoNotCompileAreLeftOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(units(failed), []string{"mm/bug.c"}) || !strings.HasPrefix(failed[0].Reason, "mm/bug.c: In function ‘user’: mm/bug.c:3:") || !strings.Contains(failed[0].Reason, "BUILD_BUG failed") {
+	if !slices.Equal(units(failed), []string{"mm/bug.c"}) || !strings.HasPrefix(failed[0].Reason, "mm/bug.c: In function 'user': mm/bug.c:3:") || !strings.Contains(failed[0].Reason, "BUILD_BUG failed") {
 		t.Fatalf("failed: %+v", failed)
 	}
 	if counted != 2 {

@@ -80,7 +80,7 @@ func TestMeasure(t *testing.T) {
 	var failed []string
 	for _, f := range u.Failures {
 		failed = append(failed, f.Unit+" "+f.Level.String())
-		if !strings.HasPrefix(f.Reason, "bug.c: In function ‘user’: bug.c:3:") || !strings.HasSuffix(f.Reason, "BUILD_BUG failed") || !strings.Contains(f.Log, "BUILD_BUG") {
+		if !strings.HasPrefix(f.Reason, "bug.c: In function 'user': bug.c:3:") || !strings.HasSuffix(f.Reason, "BUILD_BUG failed") || !strings.Contains(f.Log, "BUILD_BUG") {
 			t.Errorf("the reason is %q, the log %q", f.Reason, f.Log)
 		}
 	}
