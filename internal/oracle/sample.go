@@ -40,7 +40,7 @@ const sampleBatch = 12
 func NewSampler(ctx context.Context, tree *kbuild.Tree, sourceDir string, seed uint64) (*Sampler, error) {
 	s := &Sampler{tree: tree}
 	for i, d := range sampleDirs {
-		list, err := files(ctx, sourceDir, d, patch.Source)
+		list, err := files(ctx, sourceDir, d)
 		if err != nil {
 			return nil, err
 		}
@@ -51,9 +51,9 @@ func NewSampler(ctx context.Context, tree *kbuild.Tree, sourceDir string, seed u
 	return s, nil
 }
 
-// files lists the files of a kind below a directory, sorted; none if it is not
+// files lists the C files of the kernel below a directory, sorted; none if it is not
 // there, as certs in older kernels.
-func files(ctx context.Context, root, dir string, kind patch.Kind) ([]string, error) {
+func files(ctx context.Context, root, dir string) ([]string, error) {
 	var out []string
 	err := filepath.WalkDir(filepath.Join(root, dir), func(p string, d fs.DirEntry, err error) error {
 		if err == nil {
@@ -66,7 +66,7 @@ func files(ctx context.Context, root, dir string, kind patch.Kind) ([]string, er
 			return err
 		}
 		rel, err := filepath.Rel(root, p)
-		if rel = filepath.ToSlash(rel); err == nil && patch.Classify(rel) == kind {
+		if rel = filepath.ToSlash(rel); err == nil && patch.Classify(rel) == patch.Source {
 			out = append(out, rel)
 		}
 		return err

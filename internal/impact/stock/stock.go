@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"kmend/internal/definitions"
 	"kmend/internal/impact"
 	"kmend/internal/impact/index"
 	"kmend/internal/kbuild"
@@ -164,7 +165,7 @@ func (q *Request) files(ctx context.Context) (map[string][]string, error) {
 	if len(search) == 0 {
 		return out, nil
 	}
-	found, err := definitions(ctx, q.Kernel.SourceDir, search, func(done, total int) { q.Progress("search the source", done, total) })
+	found, err := definitions.Find(ctx, q.Kernel.SourceDir, search, func(done, total int) { q.Progress("search the source", done, total) })
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package stock
+package definitions
 
 import (
 	"bytes"
@@ -29,11 +29,11 @@ func skippedDir(rel string) bool {
 // maxSource bounds one file; the largest headers, of registers, have 25 MB.
 const maxSource = 64 << 20
 
-// definitions finds the C files and headers below root that may define each of
+// Find finds the C files and headers below root that may define each of
 // the functions, relative to root and sorted. It reads text, not C: what a
 // macro makes it does not find, but for system calls, and what an #if leaves out
 // it does find.
-func definitions(ctx context.Context, root string, names []string, progress func(done, total int)) (map[string][]string, error) {
+func Find(ctx context.Context, root string, names []string, progress func(done, total int)) (map[string][]string, error) {
 	files, err := sources(ctx, root)
 	if err != nil {
 		return nil, fmt.Errorf("search the source for definitions: %w", err)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package stock
+package definitions
 
 import (
 	"context"
@@ -49,7 +49,7 @@ func TestDefines(t *testing.T) {
 	}
 }
 
-func TestDefinitions(t *testing.T) {
+func TestFind(t *testing.T) {
 	root := t.TempDir()
 	for name, data := range map[string]string{
 		"mm/a.c": text, "include/b.h": "int plain(void)\n{\n}\n", "arch/arm/c.c": text, "arch/x86/d.c": "int other(void) {}\n", "Documentation/e.c": text, "mm/f.S": text,
@@ -62,7 +62,7 @@ func TestDefinitions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := definitions(context.Background(), root, []string{"plain", "other", "nothing"}, nil)
+	got, err := Find(context.Background(), root, []string{"plain", "other", "nothing"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
