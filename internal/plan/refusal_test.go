@@ -138,6 +138,7 @@ func TestEveryCodeHasACase(t *testing.T) {
 		plan.CodeKernelConfig:    "TestRefusedKernels",
 		plan.CodeRunPreMismatch:  "TestForeignSource",
 		plan.CodeAmbiguousSymbol: "TestAmbiguousSymbol",
+		plan.CodeNotCovered:      "TestWhatThePatchDoesNotCoverIsRefused",
 		plan.CodeModuleSpecial:   "of the writer: TestModuleSpecial in cmd/kmend",
 		plan.CodeVerify:          "a defect of kmend",
 	}
