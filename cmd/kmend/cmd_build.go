@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -197,71 +196,38 @@ func runBuild(ctx context.Context, a *app, opt planOptions, dir string, args []s
 		return err
 	}
 	if b.Plan.Verdict == plan.Patch {
-		if err := writeModule(a, b, k, dir); err != nil {
+		if err := writeOutput(a, b, k, dir, true, nil); err != nil {
 			return err
 		}
 	}
 	return answer(a, b.Plan)
 }
 
-// writeModule writes, re-reads and checks the module, then puts it and the plan
-// into place. An objection makes the plan a refusal and leaves nothing.
-func writeModule(a *app, b *plan.Build, k *kernel.Kernel, dir string) error {
+// moduleData makes the module. An objection makes the plan a refusal.
+func moduleData(a *app, b *plan.Build, k *kernel.Kernel, path string) ([]byte, error) {
 	p := b.Plan
 	start := time.Now()
 	a.Progress.Update("write", 0, 0)
 	spec, err := klp.SpecOf(b)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	facts, err := klp.FactsOf(k)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	data, stats, err := klp.Write(spec, facts)
 	var refused *klp.Error
 	if errors.As(err, &refused) && refused.Code == klp.CodeModuleSpecialReference {
 		p.Refuse(plan.Refusal{Code: plan.CodeModuleSpecial, Object: refused.Object, Symbol: refused.Where, Why: refused.Why, Advice: refused.Advice})
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fmt.Errorf("make output directory: %w", err)
-	}
-	p.Time("write", time.Since(start))
-	start = time.Now()
-	a.Progress.Update("verify", 0, 0)
-	path := filepath.Join(dir, fileName(p.Name))
-	staged, err := stage(path, data)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(staged)
-	if err := verifyFile(p, k, staged, data); err != nil || p.Verdict != plan.Patch {
-		return err
-	}
-	p.Time("verify", time.Since(start))
 	p.Module = moduleOf(path, data, stats)
-	doc, err := json.MarshalIndent(p, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the plan: %w", err)
-	}
-	stagedPlan, err := stage(filepath.Join(dir, "plan.json"), append(doc, '\n'))
-	if err != nil {
-		return err
-	}
-	defer os.Remove(stagedPlan)
-	// The plan first: it names its module by digest, so it is never taken for
-	// the plan of an older module that is still there.
-	if err := os.Rename(stagedPlan, filepath.Join(dir, "plan.json")); err != nil {
-		return fmt.Errorf("put the plan into place: %w", err)
-	}
-	if err := os.Rename(staged, path); err != nil {
-		return fmt.Errorf("put the module into place: %w", err)
-	}
-	return nil
+	p.Time("write", time.Since(start))
+	return data, nil
 }
 
 // stage writes a file beside its place, to be renamed or removed.
@@ -285,7 +251,9 @@ func stage(path string, data []byte) (string, error) {
 }
 
 // verifyFile re-reads the module from disk and checks it as a stranger's.
-func verifyFile(p *plan.Plan, k *kernel.Kernel, path string, want []byte) error {
+func verifyFile(a *app, p *plan.Plan, k *kernel.Kernel, path string, want []byte) error {
+	start := time.Now()
+	a.Progress.Update("verify", 0, 0)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("re-read the module: %w", err)
@@ -301,6 +269,7 @@ func verifyFile(p *plan.Plan, k *kernel.Kernel, path string, want []byte) error 
 		p.Refuse(plan.Refusal{Code: plan.CodeVerify, Symbol: o.Where, Why: o.Code + ": " + o.What,
 			Advice: "this is a defect of kmend: report it with the patch"})
 	}
+	p.Time("verify", time.Since(start))
 	return nil
 }
 

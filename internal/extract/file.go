@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package extract
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Judge compiles a text in place of the unit's source. log is what the
+// compiler says when it refuses the text, "" when it takes it.
+type Judge func(ctx context.Context, text []byte) (log string, err error)
+
+// maxRounds bounds how often a file is compiled to learn what it lacks.
+const maxRounds = 10
+
+// Cut makes the file: what its functions name, and what GCC, compiling that,
+// finds missing.
+func Cut(ctx context.Context, q Request, judge Judge) (*File, error) {
+	q.needed = map[Name]bool{}
+	if q.Copy == nil {
+		q.Copy = map[string]bool{}
+	}
+	q.Copy = maps.Clone(q.Copy)
+	for round := 1; ; round++ {
+		c, err := cut(&q)
+		if err != nil {
+			return nil, err
+		}
+		f, err := c.file()
+		if err != nil {
+			return nil, err
+		}
+		f.Rounds = round
+		log, err := judge(ctx, f.Marked)
+		if err != nil || log == "" {
+			return f, err
+		}
+		if round == maxRounds {
+			return nil, c.notCompiled(log)
+		}
+		if c.learn(log) {
+			continue
+		}
+		if q.AllIncludes {
+			return nil, c.notCompiled(log)
+		}
+		q.AllIncludes = true
+	}
+}
+
+func (c *cutter) notCompiled(log string) error {
+	names := slices.Sorted(maps.Keys(c.q.Replace))
+	return &Error{Code: CodeNotExtracted, Name: strings.Join(names, ", "), Where: c.q.Source,
+		Why: "GCC does not compile what was cut out: " + firstErrors(log), Advice: "report this; use the binary way"}
+}
+
+func firstErrors(log string) string {
+	var out []string
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "error:") && len(out) < 3 {
+			out = append(out, strings.TrimSpace(line))
+		}
+	}
+	if len(out) == 0 {
+		return fmt.Sprintf("%.300s", log)
+	}
+	return strings.Join(out, "; ")
+}
+
+// GCC's words for names it does not know (gcc/c/c-decl.cc, c-parser.cc,
+// c-typeck.cc; LC_ALL=C).
+var (
+	unknownName = regexp.MustCompile(`'(\w+)' undeclared|implicit declaration of function '(\w+)'|unknown type name '(\w+)'|expected declaration specifiers before '(\w+)'|incomplete typedef '(\w+)'`)
+	unknownType = regexp.MustCompile(`'(?:const |volatile )*(?:struct|union|enum) (\w+)'`)
+	incomplete  = regexp.MustCompile(`incomplete|undefined type|isn't known|declared inside parameter list|undefined enum`)
+	notConstant = regexp.MustCompile(`not constant|does not reduce to an integer constant|variably modified|__compiletime_assert|not an integer constant|isn't constant|bit-field .* width not`)
+)
+
+// learn reads what is missing out of the compiler's diagnostics and reports
+// whether that is anything new.
+func (c *cutter) learn(log string) bool {
+	news := false
+	need := func(n Name) {
+		if n.Text != "" && !c.q.needed[n] {
+			c.q.needed[n] = true
+			news = true
+		}
+	}
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, "error:") && !strings.Contains(line, "warning:") {
+			continue
+		}
+		for _, m := range unknownName.FindAllStringSubmatch(line, -1) {
+			for _, g := range m[1:] {
+				need(Name{Text: g})
+			}
+		}
+		if incomplete.MatchString(line) {
+			for _, m := range unknownType.FindAllStringSubmatch(line, -1) {
+				need(Name{Text: m[1], Tag: true})
+			}
+		}
+		if notConstant.MatchString(line) {
+			for n, d := range c.decided {
+				if d.Kind == KindVariable && d.What == Declare && !c.q.Copy[n.Text] {
+					c.q.Copy[n.Text] = true
+					news = true
+				}
+			}
+		}
+	}
+	return news
+}
+
+// file writes the pieces out.
+func (c *cutter) file() (*File, error) {
+	parts, err := c.parts()
+	if err != nil {
+		return nil, err
+	}
+	f := &File{Copied: slices.Sorted(maps.Keys(c.copied))}
+	var text, marked strings.Builder
+	last := partInclude
+	for i, p := range parts {
+		if i > 0 && (p.kind != partInclude && p.kind != partDefine || p.kind != last) {
+			text.WriteByte('\n')
+		}
+		last = p.kind
+		if p.kind == partCode || p.kind == partDeclare && p.origin != "" {
+			fmt.Fprintf(&text, "/* from %s */\n", p.origin)
+		}
+		text.WriteString(p.text + "\n")
+		if p.marked == "" {
+			p.marked = p.text
+		}
+		marked.WriteString(p.marked + "\n")
+	}
+	f.Text, f.Marked = []byte(text.String()), []byte(marked.String())
+	f.Lines = codeLines(text.String())
+	for _, d := range c.decided {
+		f.Decisions = append(f.Decisions, *d)
+		if d.What == Declare {
+			f.Declared = append(f.Declared, d.Name)
+		}
+	}
+	slices.Sort(f.Declared)
+	slices.SortFunc(f.Decisions, func(a, b Decision) int {
+		if n := rank(a.What) - rank(b.What); n != 0 {
+			return n
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return f, nil
+}
+
+func rank(what string) int {
+	return slices.Index([]string{Replace, Declare, Copied, Include, Refuse}, what)
+}
+
+// codeLines counts the lines that are neither blank nor only comment.
+func codeLines(text string) int {
+	n, in := 0, false
+	for line := range strings.Lines(text) {
+		s := strings.TrimSpace(line)
+		for s != "" {
+			if in {
+				i := strings.Index(s, "*/")
+				if i < 0 {
+					break
+				}
+				s, in = strings.TrimSpace(s[i+2:]), false
+				continue
+			}
+			if strings.HasPrefix(s, "/*") {
+				s, in = s[2:], true
+				continue
+			}
+			if !strings.HasPrefix(s, "//") {
+				n++
+				if i := strings.LastIndex(s, "/*"); i >= 0 && !strings.Contains(s[i:], "*/") {
+					in = true
+				}
+			}
+			break
+		}
+	}
+	return n
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package extract
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"kmend/internal/csyntax"
+	"kmend/internal/ctext"
+)
+
+// edit replaces a stretch of the document in what is written of it.
+type edit struct {
+	from, to int32
+	text     string
+}
+
+// source is a stretch of the document as it is, with edits made.
+func (c *cutter) source(from, to int32, edits []edit) string {
+	sort.Slice(edits, func(i, j int) bool { return edits[i].from < edits[j].from })
+	var b bytes.Buffer
+	at := from
+	for _, e := range edits {
+		if e.from < at || e.to > to {
+			continue
+		}
+		b.Write(c.doc.Text[at:e.from])
+		b.WriteString(e.text)
+		at = e.to
+	}
+	b.Write(c.doc.Text[at:to])
+	return b.String()
+}
+
+// lineMarked is raw text of the document with line markers made directives.
+func (c *cutter) lineMarked(at int32, raw string) string {
+	var b strings.Builder
+	f, line := c.doc.Position(at)
+	fmt.Fprintf(&b, "#line %d \"%s\"\n", line, c.doc.Files[f])
+	for text := range strings.Lines(raw) {
+		if strings.HasPrefix(text, "# ") {
+			if n, name, ok := marker(text); ok {
+				fmt.Fprintf(&b, "#line %d %s\n", n, name)
+				continue
+			}
+		}
+		b.WriteString(text)
+	}
+	return b.String()
+}
+
+// marker reads a line marker: # LINE "FILE" FLAGS (GCC's cpp, Preprocessor
+// Output).
+func marker(text string) (line int, file string, ok bool) {
+	f := strings.Fields(text)
+	if len(f) < 3 || f[0] != "#" || !strings.HasPrefix(f[2], `"`) {
+		return 0, "", false
+	}
+	n, err := strconv.Atoi(f[1])
+	end := strings.LastIndexByte(text, '"')
+	return max(n, 1), text[strings.IndexByte(text, '"') : end+1], err == nil
+}
+
+// tidy takes out line markers and what #if left: runs of empty lines.
+func tidy(text string) string {
+	if !strings.Contains(text, "\n# ") && !strings.Contains(text, "\n\n\n") {
+		return text
+	}
+	var b strings.Builder
+	empty := 0
+	for line := range strings.Lines(text) {
+		switch {
+		case strings.HasPrefix(line, "# "):
+			continue
+		case strings.TrimSpace(line) == "":
+			if empty++; empty > 1 {
+				continue
+			}
+		default:
+			empty = 0
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// tokens prints expanded tokens [first,last), with new names for those in
+// rename (by token) and without those in drop.
+func (c *cutter) tokens(first, last int, rename map[int]string, drop func(string) bool) string {
+	var b strings.Builder
+	column, prev := 0, ""
+	for i := first; i < last; i++ {
+		t := &c.u.Tokens[i]
+		text := c.u.Names.Text(t.Name)
+		if drop != nil && drop(text) {
+			continue
+		}
+		if r, ok := rename[i]; ok {
+			text = r
+		}
+		switch {
+		case prev == "":
+		case column+len(text) > 96:
+			b.WriteString("\n\t")
+			column = 8
+		case t.Flags&ctext.SpaceBefore != 0 || glued(prev, text):
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(text)
+		column += len(text)
+		prev = text
+	}
+	return b.String()
+}
+
+// glued reports whether two tokens would become another one without a space.
+func glued(a, b string) bool {
+	x, y := a[len(a)-1], b[0]
+	if wordByte(x) && (wordByte(y) || y == '"' || y == '\'') {
+		return true
+	}
+	return strings.IndexByte("+-&|<>=#.*/%^!:", x) >= 0 && strings.IndexByte("+-&|<>=#.*/%^!:", y) >= 0
+}
+
+// linkage are the words of a definition that its declaration for use elsewhere
+// does not have.
+var linkage = []string{"static", "extern", "inline", "__inline", "__inline__", "__always_inline", "noinline", "noinline_for_stack", "__init", "__exit", "__ref"}
+
+// plain reports whether the text of an item is its own: one item of one chunk,
+// with the tokens of its head spelled where they stand.
+func (c *cutter) plain(item int, names map[string]bool) bool {
+	it := &c.u.Items[item]
+	if len(c.chunks[it.Chunk]) != 1 {
+		return false
+	}
+	for i := range it.Decls {
+		d := &it.Decls[i]
+		if d.Space == csyntax.Ordinary && d.Kind != csyntax.Enumerator && (!names[c.u.Names.Text(d.Name)] || c.u.Tokens[d.Tok].Expanded()) {
+			return false
+		}
+	}
+	return true
+}
+
+// words is the unexpanded text of a stretch without some of its words.
+func (c *cutter) words(from, to int32, drop []string) (string, bool) {
+	toks, err := c.doc.Lex(from, to)
+	if err != nil {
+		return "", false
+	}
+	var edits []edit
+	for i := range toks {
+		t := &toks[i]
+		if slices.Contains(drop, c.doc.Names.Text(t.Name)) {
+			end := t.To
+			for end < to && (c.doc.Text[end] == ' ' || c.doc.Text[end] == '\t') {
+				end++
+			}
+			edits = append(edits, edit{from: t.From, to: end})
+		}
+	}
+	return strings.TrimSpace(tidy(c.source(from, to, edits))), true
+}
+
+// declaration is the text that declares one name of an item for the kernel's
+// own.
+func (c *cutter) declaration(item int, d *csyntax.Decl) string {
+	it, name := &c.u.Items[item], c.u.Names.Text(d.Name)
+	if c.plain(item, map[string]bool{name: true}) && !(d.Incomplete && d.Init >= 0) {
+		if text, ok := c.words(it.From, c.headEnd(item), linkage); ok {
+			return "extern " + strings.TrimRight(text, " \t\n;=") + ";"
+		}
+	}
+	return "extern " + c.declarator(item, d, name, linkage) + ";"
+}
+
+// declarator prints specifiers and one declarator out of expanded tokens.
+func (c *cutter) declarator(item int, d *csyntax.Decl, name string, drop []string) string {
+	it := &c.u.Items[item]
+	no := func(s string) bool { return slices.Contains(drop, s) }
+	spec := c.tokens(it.Specifiers[0], it.Specifiers[1], nil, no)
+	decl := c.tokens(d.Declarator[0], d.Declarator[1], map[int]string{d.Tok: name}, no)
+	if n := c.q.Object.Elements[c.u.Names.Text(d.Name)]; d.Incomplete && d.Init >= 0 && n > 0 {
+		decl = strings.Replace(decl, "[]", "["+itoa(int(n))+"]", 1)
+		decl = strings.Replace(decl, "[ ]", "["+itoa(int(n))+"]", 1)
+	}
+	return strings.TrimSpace(spec + " " + decl)
+}
+
+// prototype declares a function of the file.
+func (c *cutter) prototype(name string, p proto) string {
+	def := c.definition(Name{Text: name})
+	d := c.decl(*def)
+	if p == protoNoinline {
+		return "static " + c.declarator(def.Item, d, name, linkage) + " __attribute__((__noinline__));"
+	}
+	return c.declarator(def.Item, d, Prefix+name, linkage) + ";"
+}
+
+// comment is where the comment right above an item begins, or its own start.
+func (c *cutter) comment(from int32) int32 {
+	text := c.doc.Text
+	i := from
+	for i > 0 && (text[i-1] == ' ' || text[i-1] == '\t') {
+		i--
+	}
+	if i < 1 || text[i-1] != '\n' {
+		return from
+	}
+	i--
+	if i < 2 || text[i-1] != '/' || text[i-2] != '*' {
+		return from
+	}
+	start := bytes.LastIndex(text[:i-1], []byte("/*"))
+	if start < 0 || bytes.Contains(text[start:i-2], []byte("*/")) {
+		return from
+	}
+	if start > 0 && text[start-1] != '\n' {
+		return from // it belongs to what stands before it
+	}
+	return int32(start)
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sourceplan
+
+import (
+	"slices"
+	"strings"
+
+	"kmend/internal/csyntax"
+	"kmend/internal/extract"
+)
+
+// unequal holds the functions of an extracted file against those of the unit,
+// token by token after macro expansion, and names the first that differs. What
+// may differ: the new name, linkage (static), and the numbers that GCC's
+// __COUNTER__ gives.
+func unequal(part, unit *text, renamed map[string]string) string {
+	for i := range part.unit.Items {
+		it := &part.unit.Items[i]
+		if it.Kind != csyntax.Function || !mainText(part, it) {
+			continue
+		}
+		name := functionName(part.unit, it)
+		orig := name
+		if n, ok := renamed[name]; ok {
+			orig = n
+		}
+		def := definition(unit, orig)
+		if def == nil {
+			return orig
+		}
+		if !slices.Equal(words(part.unit, it, renamed), words(unit.unit, def, nil)) {
+			return orig
+		}
+	}
+	return ""
+}
+
+// mainText reports whether an item stands in the file itself.
+func mainText(t *text, it *csyntax.Item) bool {
+	doc := t.expanded.Doc
+	i := doc.IncludeAt(it.From)
+	return i >= 0 && doc.Includes[i].Parent < 0 && !doc.Includes[i].Forced
+}
+
+func functionName(u *csyntax.Unit, it *csyntax.Item) string {
+	for i := range it.Decls {
+		if it.Decls[i].Kind == csyntax.Func {
+			return u.Names.Text(it.Decls[i].Name)
+		}
+	}
+	return ""
+}
+
+// definition finds the function of a name.
+func definition(t *text, name string) *csyntax.Item {
+	id, ok := t.unit.Names.Lookup(name)
+	if !ok {
+		return nil
+	}
+	for _, r := range t.unit.Lookup(csyntax.Ordinary, id) {
+		if it := &t.unit.Items[r.Item]; it.Kind == csyntax.Function && it.Decls[r.Decl].Def {
+			return it
+		}
+	}
+	return nil
+}
+
+// words are the tokens of a definition without linkage.
+func words(u *csyntax.Unit, it *csyntax.Item, renamed map[string]string) []string {
+	var out []string
+	for i := it.First; i < it.Last; i++ {
+		w := u.Names.Text(u.Tokens[i].Name)
+		if i < it.Body && (w == "static" || w == "extern") {
+			continue
+		}
+		if n, ok := renamed[w]; ok && strings.HasPrefix(w, extract.Prefix) {
+			w = n
+		}
+		out = append(out, counterless(w))
+	}
+	return out
+}
+
+// counterless takes the number of __COUNTER__ out of a name that
+// __UNIQUE_ID made (include/linux/compiler-gcc.h) or that starts with
+// __compiletime_assert_ (include/linux/compiler_types.h).
+func counterless(w string) string {
+	for _, p := range []string{"__UNIQUE_ID_", "__compiletime_assert_", "__addressable_"} {
+		if strings.HasPrefix(w, p) {
+			return strings.TrimRight(w, "0123456789")
+		}
+	}
+	return w
+}
