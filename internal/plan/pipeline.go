@@ -19,11 +19,14 @@ import (
 
 // Request is what a plan is made of.
 type Request struct {
-	Kernel   *kernel.Kernel
-	Name     string // of the module
-	Patches  []Input
-	NoAudit  bool                                // do not observe who depends on the bodies that change
-	Progress func(stage string, done, total int) // nil for none
+	Kernel  *kernel.Kernel
+	Name    string // of the module
+	Patches []Input
+	// Functions, in place of Patches, asks for functions as they are: the plan
+	// of a live patch that changes nothing yet.
+	Functions []FunctionSpec
+	NoAudit   bool                                // do not observe who depends on the bodies that change
+	Progress  func(stage string, done, total int) // nil for none
 }
 
 // Input is one patch as read.
@@ -103,6 +106,9 @@ func (q *Request) stage(p *Plan, name string, step func() error) error {
 // tool, cancellation); a fix that cannot be live patched gives a plan with the
 // verdict Refused.
 func Make(ctx context.Context, q Request) (*Build, error) {
+	if len(q.Functions) > 0 {
+		return nil, errors.New("make a plan of functions as they are: not written yet")
+	}
 	p := newPlan(&q)
 	b := &Build{Plan: p}
 	p.Refusals = append(p.Refusals, configGate(q.Kernel)...)
@@ -162,7 +168,7 @@ func changesAny(works []*work) bool {
 func newPlan(q *Request) *Plan {
 	k := q.Kernel
 	p := &Plan{
-		Version: FormatVersion, Name: q.Name,
+		Version: FormatVersion, Name: q.Name, Way: WayBinary,
 		Kernel:  Kernel{Name: k.Name, Release: k.Release, Version: k.Version, BuildID: k.BuildID, Compiler: k.CompilerID},
 		Patches: []Source{}, Files: []File{}, Objects: []Object{}, Units: []Unit{}, Refusals: []Refusal{}, Warnings: []Warning{}, Pins: []string{}, Timings: []Timing{},
 	}

@@ -18,6 +18,7 @@ type Plan struct {
 	Version  int       `json:"version"`
 	Name     string    `json:"name"` // of the livepatch module
 	Verdict  string    `json:"verdict"`
+	Way      string    `json:"way"` // WayBinary, WaySource
 	Kernel   Kernel    `json:"kernel"`
 	Patches  []Source  `json:"patches"`
 	Files    []File    `json:"files"`
@@ -83,11 +84,12 @@ type Function struct {
 
 // Kinds of Reason.
 const (
-	Edited   = "edited"   // a changed line lies in it
-	Inlines  = "inlines"  // GCC copied an edited function into it
-	Calls    = "calls"    // it calls a function that changes and cannot be redirected itself
-	Depends  = "depends"  // the compiler used something about a changed body in it, see Text
-	Affected = "affected" // its code differs for another reason, see Text
+	Requested = "requested" // it was asked for by name, as it is
+	Edited    = "edited"    // a changed line lies in it
+	Inlines   = "inlines"   // GCC copied an edited function into it
+	Calls     = "calls"     // it calls a function that changes and cannot be redirected itself
+	Depends   = "depends"   // the compiler used something about a changed body in it, see Text
+	Affected  = "affected"  // its code differs for another reason, see Text
 )
 
 // Reason says why a function is in the patch.
@@ -116,9 +118,10 @@ type Unit struct {
 	References []Reference `json:"references"`
 	Dropped    []Dropped   `json:"dropped"`
 	Match      Match       `json:"match"`
-	Unmoved    []string    `json:"unmoved"`  // functions into which GCC says it copied an edited one, and whose code is the same
-	Audit      *Audit      `json:"audit"`    // nil: not audited
-	Warnings   []string    `json:"warnings"` // new compiler warnings
+	Unmoved    []string    `json:"unmoved"`    // functions into which GCC says it copied an edited one, and whose code is the same
+	Audit      *Audit      `json:"audit"`      // nil: not audited
+	Warnings   []string    `json:"warnings"`   // new compiler warnings
+	Extraction *SourceUnit `json:"extraction"` // nil unless the plan's way is source
 }
 
 // Part is one function or data object that goes into the module.
