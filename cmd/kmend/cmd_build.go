@@ -31,6 +31,8 @@ type planOptions struct {
 	kernel  string
 	name    string
 	noAudit bool
+
+	functions []plan.FunctionSpec // in place of patches
 }
 
 func (o *planOptions) addFlags(c *cobra.Command) {
@@ -59,7 +61,9 @@ func completePatches(*cobra.Command, []string, string) ([]string, cobra.ShellCom
 
 func newBuildCmd(a *app) *cobra.Command {
 	var opt planOptions
-	var dir string
+	var src sourceOptions
+	var dir, from string
+	var both bool
 	c := &cobra.Command{
 		Use:   "build FIX.patch…",
 		Short: "Make a live patch out of a source fix",
@@ -74,17 +78,37 @@ which functions are replaced and why, and what was proved. What cannot be patche
 safely is refused with the reason (exit status 3).
 
 The patches are unified diffs, made by git or by diff -u; several are applied in
-the order given and make one module. The kernel's source is never modified.`,
+the order given and make one module. The kernel's source is never modified.
+
+With --from source the new code is not cut out of the whole file's object but
+compiled from a C file that has just the functions concerned and that is left
+beside the module: see extract. --both goes both ways and refuses unless they
+replace the same functions by the same code.`,
 		Example: `  kmend build -k 6.1.0-50-amd64 -o out fix.patch
+  kmend build --from source -o out fix.patch
   kmend build -o out 0001-net.patch 0002-net.patch
   git show 1234abcd | kmend build -n cve-2026-1 -o out -`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completePatches,
 		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case from != plan.WayBinary && from != plan.WaySource:
+				return usageErrorf("--from %s: it is %s or %s", from, plan.WayBinary, plan.WaySource)
+			case both && c.Flags().Changed("from"):
+				return usageErrorf("either --both or --from")
+			case both:
+				return runBoth(c.Context(), a, opt, src, dir, args)
+			case from == plan.WaySource:
+				return runExtract(c.Context(), a, opt, src, dir, true, false, args)
+			}
 			return runBuild(c.Context(), a, opt, dir, args)
 		},
 	}
 	opt.addFlags(c)
+	src.addFlags(c)
+	c.Flags().StringVar(&from, "from", plan.WayBinary, "where the new code comes from: binary (the whole file's object) or source (an extracted C file)")
+	c.Flags().BoolVar(&both, "both", false, "go both ways and compare; the source way's files go to the directory source below the output")
+	_ = c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]string{plan.WayBinary, plan.WaySource}, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().StringVarP(&dir, "output", "o", "", "directory for the module and the plan (made if it is not there)")
 	_ = c.MarkFlagRequired("output")
 	_ = c.MarkFlagDirname("output")
@@ -122,14 +146,19 @@ func makePlan(ctx context.Context, a *app, opt planOptions, args []string) (*pla
 		return nil, nil, err
 	}
 	q := plan.Request{Kernel: k, NoAudit: opt.noAudit, Progress: func(stage string, done, total int) { a.Progress.Update(stage, int64(done), int64(total)) }}
-	for _, arg := range args {
-		data, err := readPatch(arg)
-		if err != nil {
-			return nil, nil, err
+	first := args[0]
+	if len(opt.functions) > 0 {
+		q.Functions, first = opt.functions, opt.functions[0].Name
+	} else {
+		for _, arg := range args {
+			data, err := readPatch(arg)
+			if err != nil {
+				return nil, nil, err
+			}
+			q.Patches = append(q.Patches, plan.Input{Name: arg, Data: data})
 		}
-		q.Patches = append(q.Patches, plan.Input{Name: arg, Data: data})
 	}
-	if q.Name, err = moduleName(opt.name, args[0]); err != nil {
+	if q.Name, err = moduleName(opt.name, first); err != nil {
 		return nil, nil, err
 	}
 	b, err := plan.Make(ctx, q)

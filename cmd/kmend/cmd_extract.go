@@ -82,6 +82,10 @@ has them.`,
 }
 
 func runExtract(ctx context.Context, a *app, opt planOptions, src sourceOptions, dir string, module, prove bool, args []string) error {
+	var err error
+	if opt.functions, err = functionArgs(args); err != nil {
+		return err
+	}
 	b, k, err := makePlan(ctx, a, opt, args)
 	if err != nil {
 		return err
@@ -105,6 +109,54 @@ func runExtract(ctx context.Context, a *app, opt planOptions, src sourceOptions,
 		return err
 	}
 	printExtracted(a, r, dir, prove)
+	return nil
+}
+
+// runBoth builds the binary way and the source way and holds them against each
+// other.
+func runBoth(ctx context.Context, a *app, opt planOptions, src sourceOptions, dir string, args []string) error {
+	b, k, err := makePlan(ctx, a, opt, args)
+	if err != nil {
+		return err
+	}
+	if b.Plan.Verdict != plan.Patch {
+		return answer(a, b.Plan)
+	}
+	r, err := makeSource(ctx, a, k, b, src)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		return answer(a, b.Plan)
+	}
+	if r.Build.Plan.Verdict != plan.Patch {
+		return answer(a, r.Build.Plan)
+	}
+	differ, err := plan.CrossCheck(b, r.Build)
+	if err != nil {
+		return err
+	}
+	for _, d := range differ {
+		b.Plan.Refuse(plan.Refusal{Code: plan.CodeWaysDisagree, Object: d.Object, Symbol: d.Function, Why: d.Why,
+			Advice: "look at both with extract --prove, and build one way if the difference is right"})
+	}
+	if b.Plan.Verdict == plan.Patch {
+		if err := writeOutput(a, r.Build, k, filepath.Join(dir, "source"), true, r.Write(k)); err != nil {
+			return err
+		}
+	}
+	if r.Build.Plan.Verdict != plan.Patch {
+		return answer(a, r.Build.Plan)
+	}
+	if b.Plan.Verdict == plan.Patch {
+		if err := writeOutput(a, b, k, dir, true, nil); err != nil {
+			return err
+		}
+	}
+	if err := answer(a, b.Plan); err != nil || a.JSON {
+		return err
+	}
+	printExtracted(a, r, filepath.Join(dir, "source"), true)
 	return nil
 }
 

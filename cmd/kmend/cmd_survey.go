@@ -211,7 +211,7 @@ func (r *surveyed) build(ctx context.Context, a *app, opt surveyOptions, dir, ar
 		return err
 	}
 	if b.Plan.Verdict == plan.Patch {
-		if err := writeModule(a, b, k, dir); err != nil {
+		if err := writeOutput(a, b, k, dir, true, nil); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ var commands = []func(*app) *cobra.Command{
 	newKernelCmd,
 	newBuildCmd,
 	newPlanCmd,
+	newExtractCmd,
 	newTestCmd,
 	newAuditCmd,
 	newDoctorCmd,

@@ -124,8 +124,11 @@ func arrays(o *extract.Object, types []byte) error {
 	if err != nil {
 		return fmt.Errorf("read the types of the unit: %w", err)
 	}
-	for it := spec.Iterate(); it.Next(); {
-		v, ok := it.Type.(*btf.Var)
+	for t, err := range spec.All() {
+		if err != nil {
+			return fmt.Errorf("read the types of the unit: %w", err)
+		}
+		v, ok := t.(*btf.Var)
 		if !ok {
 			continue
 		}
