@@ -341,7 +341,7 @@ func (c *cutter) provide(n Name, refs []csyntax.DeclRef, at int32) {
 	}
 	for _, r := range refs {
 		it := &c.u.Items[r.Item]
-		if !c.stays.isOwn(it.From) {
+		if !c.stays.isOwn(it.From) || c.decl(r).Mention {
 			continue
 		}
 		m := asCopy

@@ -192,7 +192,7 @@ func (c *cutter) stub(name string, item int) {
 func (c *cutter) variable(n Name, refs []csyntax.DeclRef, def *csyntax.DeclRef) {
 	it := &c.u.Items[def.Item]
 	d := &Decision{Name: n.Text, Kind: KindVariable, Origin: c.origin(it.From, it.To)}
-	has, constant := c.q.Object.Variables[n.Text], c.constant(def)
+	has, constant := c.q.Object.Variables[n.Text], c.decl(*def).Const
 	policy := c.q.Policy[n.Text]
 	switch {
 	case policy == Refuse:
@@ -231,40 +231,6 @@ func (c *cutter) variable(n Name, refs []csyntax.DeclRef, def *csyntax.DeclRef) 
 		c.push(task{item: i})
 	}
 	c.forward(n, refs, def)
-}
-
-// constant reports whether a variable is declared const itself, not only what
-// it points to.
-func (c *cutter) constant(r *csyntax.DeclRef) bool {
-	it, d := &c.u.Items[r.Item], c.decl(*r)
-	isConst := func(i int) bool {
-		t := c.u.Names.Text(c.u.Tokens[i].Name)
-		return t == "const" || t == "__const" || t == "__const__"
-	}
-	star, result := false, false
-	for i := d.Declarator[0]; i < d.Tok; i++ {
-		if c.u.Names.Text(c.u.Tokens[i].Name) == "*" {
-			star, result = true, false
-		} else if isConst(i) {
-			result = true
-		}
-	}
-	if star {
-		return result
-	}
-	depth := 0
-	for i := it.Specifiers[0]; i < it.Specifiers[1]; i++ {
-		switch c.u.Names.Text(c.u.Tokens[i].Name) {
-		case "(", "{", "[":
-			depth++
-		case ")", "}", "]":
-			depth--
-		}
-		if depth == 0 && isConst(i) {
-			return true
-		}
-	}
-	return result
 }
 
 // declare writes a declaration where the unit first declares the name.
