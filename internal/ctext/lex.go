@@ -9,11 +9,18 @@ import (
 
 // SyntaxError says where a document is not C as text.
 type SyntaxError struct {
-	Off int32 // in the document
-	Why string
+	Off  int32  // in the document
+	File string // where that comes from; "" if not known
+	Line int
+	Why  string
 }
 
-func (e *SyntaxError) Error() string { return fmt.Sprintf("byte %d: %s", e.Off, e.Why) }
+func (e *SyntaxError) Error() string {
+	if e.File != "" {
+		return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Why)
+	}
+	return fmt.Sprintf("byte %d: %s", e.Off, e.Why)
+}
 
 // Lexer cuts a stretch of a document into tokens. Directives are none of its
 // business: the caller stops it at line ends.
@@ -22,81 +29,156 @@ type Lexer struct {
 	Pos   int // next byte
 	End   int // behind the last byte
 	Names *Names
+
+	spliced bool // the token at hand contains a spliced line
 }
 
-// punctuators by length, longest first (C11 6.4.6; digraphs are not used by
-// the kernel and come out as their characters).
-var (
-	punct3 = map[string]bool{"...": true, "<<=": true, ">>=": true}
-	punct2 = map[string]bool{
-		"->": true, "++": true, "--": true, "<<": true, ">>": true, "<=": true, ">=": true, "==": true, "!=": true,
-		"&&": true, "||": true, "*=": true, "/=": true, "%=": true, "+=": true, "-=": true, "&=": true, "^=": true, "|=": true, "##": true,
-	}
+// Classes of bytes.
+const (
+	letter = 1 << iota // begins an identifier; $ and bytes of UTF-8 are GCC's
+	digit
+	blank // white space, not the newline
 )
+
+var class = func() (t [256]uint8) {
+	for c := range t {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_', c == '$', c >= 0x80:
+			t[c] = letter
+		case c >= '0' && c <= '9':
+			t[c] = digit
+		case c == ' ', c == '\t', c == '\r', c == '\v', c == '\f':
+			t[c] = blank
+		}
+	}
+	return t
+}()
 
 // Next returns the next token; ok is false at the end. A token's range is that
 // of its spelling.
 func (l *Lexer) Next() (tok Token, ok bool, err error) {
 	var flags Flags
-	if l.Pos == 0 || l.Pos <= len(l.Text) && l.Text[l.Pos-1] == '\n' {
-		flags |= LineStart
+	if l.Pos == 0 || l.Text[l.Pos-1] == '\n' {
+		flags = SpaceBefore | LineStart
 	}
-	skipped, newline, err := l.skip()
-	if err != nil {
-		return tok, false, err
-	}
-	if skipped {
+	// Most tokens follow one another or one blank.
+	if l.Pos < l.End && l.Text[l.Pos] == ' ' {
+		l.Pos++
 		flags |= SpaceBefore
 	}
-	if newline {
-		flags |= LineStart
+	if l.Pos < l.End && class[l.Text[l.Pos]]&(letter|digit) == 0 {
+		more, err := l.skip()
+		if err != nil {
+			return tok, false, err
+		}
+		flags |= more
 	}
 	if l.Pos >= l.End {
 		return tok, false, nil
 	}
 	start := l.Pos
+	l.spliced = false
 	kind, err := l.scan()
 	if err != nil {
 		return tok, false, err
 	}
 	text := l.Text[start:l.Pos]
-	if kind != String && kind != Char && bytes.Contains(text, []byte("\\\n")) {
-		text = bytes.ReplaceAll(text, []byte("\\\n"), nil) // a spliced identifier or number
+	if l.spliced {
+		text = unsplice(text)
 	}
 	return Token{Name: l.Names.OfBytes(text), Off: int32(start), From: int32(start), To: int32(l.Pos), Kind: kind, Flags: flags}, true, nil
 }
 
 // skip passes white space, comments and spliced lines.
-func (l *Lexer) skip() (skipped, newline bool, err error) {
+func (l *Lexer) skip() (flags Flags, err error) {
 	for l.Pos < l.End {
 		c := l.Text[l.Pos]
 		switch {
+		case class[c] == blank:
+			l.Pos++
 		case c == '\n':
-			newline = true
+			flags |= LineStart
 			l.Pos++
-		case c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f':
-			l.Pos++
-		case c == '\\' && l.at(1) == '\n':
-			l.Pos += 2
-		case c == '/' && l.at(1) == '*':
-			n := bytes.Index(l.Text[l.Pos+2:l.End], []byte("*/"))
-			if n < 0 {
-				return false, false, &SyntaxError{int32(l.Pos), "unterminated comment"}
+		case c == '\\':
+			n := spliceLen(l.Text[l.Pos:l.End])
+			if n == 0 {
+				return flags, nil
 			}
-			l.Pos += n + 4
-		case c == '/' && l.at(1) == '/':
-			for l.Pos < l.End && l.Text[l.Pos] != '\n' {
-				if l.Text[l.Pos] == '\\' && l.at(1) == '\n' {
-					l.Pos++
-				}
-				l.Pos++
+			l.Pos += n
+			continue // white space only if some is beside it
+		case c == '/':
+			n, err := commentLen(l.Text[l.Pos:l.End])
+			if err != "" {
+				return 0, &SyntaxError{Off: int32(l.Pos), Why: err}
 			}
+			if n == 0 {
+				return flags, nil
+			}
+			l.Pos += n
 		default:
-			return skipped, newline, nil
+			return flags, nil
 		}
-		skipped = true
+		flags |= SpaceBefore
 	}
-	return skipped, newline, nil
+	return flags, nil
+}
+
+// spliceLen is the length of a backslash and newline that text begins with. GCC
+// takes white space between the two for nothing (libcpp/lex.cc, _cpp_clean_line).
+func spliceLen(text []byte) int {
+	if len(text) < 2 || text[0] != '\\' {
+		return 0
+	}
+	for i := 1; i < len(text); i++ {
+		if text[i] == '\n' {
+			return i + 1
+		}
+		if class[text[i]] != blank {
+			break
+		}
+	}
+	return 0
+}
+
+// unsplice joins spliced lines.
+func unsplice(text []byte) []byte {
+	var out []byte
+	for i := 0; i < len(text); {
+		if n := spliceLen(text[i:]); n > 0 {
+			i += n
+			continue
+		}
+		out = append(out, text[i])
+		i++
+	}
+	return out
+}
+
+// commentLen is the length of the comment that text begins with: 0 if it begins
+// with none. A line comment ends before its newline.
+func commentLen(text []byte) (n int, err string) {
+	if len(text) < 2 {
+		return 0, ""
+	}
+	switch text[1] {
+	case '*':
+		n := bytes.Index(text[2:], []byte("*/"))
+		if n < 0 {
+			return 0, "unterminated comment"
+		}
+		return n + 4, ""
+	case '/':
+		i := 2
+		for i < len(text) && text[i] != '\n' {
+			i += max(1, spliceLen(text[i:]))
+		}
+		return i, ""
+	case '\\':
+		if n := 1 + spliceLen(text[1:]); n > 1 && n < len(text) && (text[n] == '*' || text[n] == '/') {
+			return 0, "a comment that begins across a spliced line is not read; join the line"
+		}
+	}
+	return 0, ""
 }
 
 func (l *Lexer) at(n int) byte {
@@ -106,63 +188,66 @@ func (l *Lexer) at(n int) byte {
 	return 0
 }
 
-func identStart(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c == '$' || c >= 0x80
-}
-
-func digit(c byte) bool { return c >= '0' && c <= '9' }
-
 // scan passes one token.
 func (l *Lexer) scan() (Kind, error) {
 	c := l.Text[l.Pos]
 	switch {
-	case c == '"':
-		return String, l.quoted('"')
-	case c == '\'':
-		return Char, l.quoted('\'')
-	case digit(c) || c == '.' && digit(l.at(1)):
+	case class[c] == letter:
+		return l.word()
+	case class[c] == digit || c == '.' && class[l.at(1)] == digit:
 		l.number()
 		return Number, nil
-	case identStart(c):
-		return l.word()
+	case c == '"':
+		return l.quoted('"', String), nil
+	case c == '\'':
+		return l.quoted('\'', Char), nil
+	case c == '\\' || c == '@' || c == '`' || c < ' ' || c == 0x7f:
+		l.Pos++
+		return Other, nil
 	}
-	if l.Pos+3 <= l.End && punct3[string(l.Text[l.Pos:l.Pos+3])] {
-		l.Pos += 3
-		return Punct, nil
-	}
-	if l.Pos+2 <= l.End && punct2[string(l.Text[l.Pos:l.Pos+2])] {
-		l.Pos += 2
-		return Punct, nil
-	}
-	l.Pos++
-	if bytes.IndexByte([]byte("[](){}.&*+-~!/%<>^|?:;=,#"), c) >= 0 {
-		return Punct, nil
-	}
-	return Other, nil
+	l.punct()
+	return Punct, nil
 }
 
-// splice passes a backslash-newline within a token.
-func (l *Lexer) splice() {
-	for l.at(0) == '\\' && l.at(1) == '\n' {
-		l.Pos += 2
+// splice passes spliced lines within a token.
+func (l *Lexer) splice() bool {
+	any := false
+	for l.Pos < l.End && l.Text[l.Pos] == '\\' {
+		n := spliceLen(l.Text[l.Pos:l.End])
+		if n == 0 {
+			break
+		}
+		l.Pos += n
+		any = true
 	}
+	l.spliced = l.spliced || any
+	return any
 }
 
 // word passes an identifier, or the string or character constant that it is
 // the prefix of.
 func (l *Lexer) word() (Kind, error) {
 	start := l.Pos
-	for l.Pos < l.End && (identStart(l.Text[l.Pos]) || digit(l.Text[l.Pos])) {
-		l.Pos++
-		l.splice()
+	for {
+		for l.Pos < l.End && class[l.Text[l.Pos]]&(letter|digit) != 0 {
+			l.Pos++
+		}
+		if !l.splice() {
+			break
+		}
 	}
-	switch string(l.Text[start:l.Pos]) {
+	if l.Pos-start > 3 || l.at(0) != '"' && l.at(0) != '\'' {
+		return Ident, nil
+	}
+	switch q := l.at(0); string(l.Text[start:l.Pos]) {
 	case "L", "u", "U", "u8":
-		switch l.at(0) {
-		case '"':
-			return String, l.quoted('"')
-		case '\'':
-			return Char, l.quoted('\'')
+		if q == '"' {
+			return l.quoted('"', String), nil
+		}
+		return l.quoted('\'', Char), nil
+	case "R", "LR", "uR", "UR", "u8R":
+		if q == '"' {
+			return 0, &SyntaxError{Off: int32(start), Why: "raw string constants are not read; write it as an ordinary one"}
 		}
 	}
 	return Ident, nil
@@ -175,27 +260,113 @@ func (l *Lexer) number() {
 		switch {
 		case (c == 'e' || c == 'E' || c == 'p' || c == 'P') && (l.at(1) == '+' || l.at(1) == '-'):
 			l.Pos += 2
-		case digit(c) || identStart(c) || c == '.':
+		case class[c]&(letter|digit) != 0 || c == '.':
 			l.Pos++
 		default:
-			return
+			if !l.splice() {
+				return
+			}
 		}
-		l.splice()
 	}
 }
 
-func (l *Lexer) quoted(q byte) error {
-	start := l.Pos
-	for l.Pos++; l.Pos < l.End; l.Pos++ {
+// quoted passes a constant that may have a prefix. If nothing closes it, the
+// line is one token (libcpp/lex.cc, lex_string).
+func (l *Lexer) quoted(q byte, kind Kind) Kind {
+	for l.Pos++; l.Pos < l.End; {
 		switch l.Text[l.Pos] {
 		case '\\':
+			if l.splice() {
+				continue
+			}
 			l.Pos++
+			if l.Pos < l.End && l.Text[l.Pos] != '\n' && l.Text[l.Pos] != '\\' {
+				l.Pos++
+			} else if l.Pos < l.End && l.Text[l.Pos] == '\\' && !l.splice() {
+				l.Pos++
+			}
 		case q:
 			l.Pos++
-			return nil
+			return kind
 		case '\n':
-			return &SyntaxError{int32(start), "unterminated string or character constant"}
+			return Other
+		default:
+			l.Pos++
 		}
 	}
-	return &SyntaxError{int32(start), "unterminated string or character constant"}
+	return Other
+}
+
+// punct passes a punctuator.
+func (l *Lexer) punct() {
+	if l.at(1) == '\\' || l.at(2) == '\\' {
+		l.splicedPunct()
+		return
+	}
+	l.Pos += punctLen(l.Text[l.Pos], l.at(1), l.at(2), l.at(3))
+}
+
+// splicedPunct is punct for one whose characters may stand on several lines.
+func (l *Lexer) splicedPunct() {
+	var c [4]byte
+	var ends [4]int
+	start := l.Pos
+	for i := range c {
+		if l.Pos >= l.End {
+			break
+		}
+		c[i] = l.Text[l.Pos]
+		l.Pos++
+		ends[i] = l.Pos
+		l.splice()
+	}
+	end := ends[punctLen(c[0], c[1], c[2], c[3])-1]
+	l.spliced = end-start > len(unsplice(l.Text[start:end]))
+	l.Pos = end
+}
+
+// punctLen is the length of the longest punctuator among the next characters
+// (C11 6.4.6).
+func punctLen(c, c1, c2, c3 byte) int {
+	switch c {
+	case '.':
+		if c1 == '.' && c2 == '.' {
+			return 3
+		}
+	case '<', '>':
+		switch {
+		case c1 == c && c2 == '=':
+			return 3
+		case c1 == c || c1 == '=' || c == '<' && (c1 == ':' || c1 == '%'):
+			return 2
+		}
+	case '-':
+		if c1 == '>' || c1 == c || c1 == '=' {
+			return 2
+		}
+	case '+', '&', '|':
+		if c1 == c || c1 == '=' {
+			return 2
+		}
+	case '=', '!', '*', '/', '^':
+		if c1 == '=' {
+			return 2
+		}
+	case '%':
+		switch {
+		case c1 == ':' && c2 == '%' && c3 == ':':
+			return 4
+		case c1 == '=' || c1 == '>' || c1 == ':':
+			return 2
+		}
+	case ':':
+		if c1 == '>' {
+			return 2
+		}
+	case '#':
+		if c1 == '#' {
+			return 2
+		}
+	}
+	return 1
 }

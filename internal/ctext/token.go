@@ -11,17 +11,19 @@ const (
 	Number                 // pp-number
 	String                 // with its prefix and quotes
 	Char                   // with its prefix and quotes
-	Punct                  // longest match, GNU C
-	Other                  // a single character that is none of these, such as \ or @
+	Punct                  // longest match; digraphs as they are spelled
+	Other                  // what is none of these: a character such as \ or @, or a line from a quote that nothing closes
 )
 
 // Flags of a token.
 type Flags uint8
 
-// Flag bits.
+// Flag bits. The higher ones are the expander's own.
 const (
 	SpaceBefore Flags = 1 << iota // white space or a comment precedes it
 	LineStart                     // first token of its line in the document
+	Placeholder                   // stands for a value that only GCC knows: __has_attribute, __DATE__ …
+	lastFlag
 )
 
 // Name is an interned spelling; see Names.
@@ -29,7 +31,7 @@ type Name uint32
 
 // Token is one preprocessing token.
 type Token struct {
-	Name Name // its spelling
+	Name Name // its spelling, spliced lines joined
 	// Off is where it is spelled in the document: in the text of a declaration,
 	// as an argument of a macro, or in the body of a #define. -1: nowhere, since
 	// ## or # made it, or GCC's own macros did.
@@ -50,9 +52,23 @@ type Names struct {
 	texts []string
 }
 
-// NewNames returns an empty table. Name 0 is the empty spelling.
+// firstName is the first name that is not a single ASCII character: those are
+// their own code.
+const firstName = 128
+
+// NewNames returns an empty table. Name 0 is the empty spelling, the name of an
+// ASCII character its code.
 func NewNames() *Names {
-	return &Names{ids: map[string]Name{"": 0}, texts: []string{""}}
+	n := &Names{ids: make(map[string]Name, 1<<14), texts: make([]string, firstName, 1<<14)}
+	for c := range firstName {
+		text := string(rune(c))
+		if c == 0 {
+			text = ""
+		}
+		n.texts[c] = text
+		n.ids[text] = Name(c)
+	}
+	return n
 }
 
 // Of interns a spelling.
@@ -65,6 +81,9 @@ func (n *Names) Of(text string) Name {
 
 // OfBytes is Of for a piece of a document; it allocates only for new spellings.
 func (n *Names) OfBytes(text []byte) Name {
+	if len(text) == 1 && text[0] < firstName && text[0] != 0 {
+		return Name(text[0])
+	}
 	if id, ok := n.ids[string(text)]; ok {
 		return id
 	}
