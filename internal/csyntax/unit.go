@@ -49,7 +49,7 @@ type Item struct {
 	// text. Chunks are counted from 0 in order.
 	Chunk      int
 	Kind       ItemKind
-	Decls      []Decl // in the order of their names: tags and enumerators before the declarators
+	Decls      []Decl // in the order of the text, except that an enclosing tag comes before what it holds
 	Specifiers [2]int // tokens of the declaration specifiers, which all declarators share
 	Body       int    // the '{' of a function's body, else -1
 }
