@@ -361,7 +361,7 @@ func RestoreNames(f *object.File, renamed map[string]string, level bool) (levell
 	}
 	for _, s := range f.Symbols {
 		name := restored(s.Name, renamed)
-		if name == s.Name || s.Section == nil {
+		if name == s.Name || s.Section == nil || s.IsSection() {
 			continue
 		}
 		if defined[name] {
@@ -375,6 +375,11 @@ func RestoreNames(f *object.File, renamed map[string]string, level bool) (levell
 				s.Name = prefix + restored(rest, renamed)
 				break
 			}
+		}
+	}
+	for _, s := range f.Symbols {
+		if s.IsSection() && s.Section != nil {
+			s.Name = s.Section.Name
 		}
 	}
 	levelled = map[*object.Symbol]bool{}
