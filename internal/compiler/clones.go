@@ -118,3 +118,34 @@ func (c *Clones) Path(from, to string) []Clone {
 	}
 	return nil
 }
+
+// Names reports whether the dump has a function of that name, whatever happened
+// to it.
+func (c *Clones) Names(name string) bool {
+	for i := range c.Clones {
+		if c.Clones[i].From.Name == name || c.Clones[i].To.Name == name {
+			return true
+		}
+	}
+	for i := range c.Removed {
+		if c.Removed[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Renamed is the dump with other names.
+func (c *Clones) Renamed(name func(string) string) *Clones {
+	out := &Clones{byFrom: map[Node][]int{}}
+	for i, cl := range c.Clones {
+		cl.From.Name, cl.To.Name = name(cl.From.Name), name(cl.To.Name)
+		out.byFrom[cl.From] = append(out.byFrom[cl.From], i)
+		out.Clones = append(out.Clones, cl)
+	}
+	for _, n := range c.Removed {
+		n.Name = name(n.Name)
+		out.Removed = append(out.Removed, n)
+	}
+	return out
+}

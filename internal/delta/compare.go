@@ -336,6 +336,8 @@ func (c *correlation) sameTarget(b, a *Target) bool {
 			return what == ""
 		}
 		return c.toAfter[b.Item] == a.Item
+	case c.byName && b.Item != nil && a.Extern != "":
+		return c.before.Defined(a.Extern) == b.Item
 	case b.Content != nil && a.Content != nil:
 		return b.Content.Bytes == a.Content.Bytes
 	}

@@ -18,6 +18,8 @@ type correlation struct {
 	groups        []*group // of numbered items, in order of appearance
 	// ambiguous items after the fix may be a variable from before or a new one.
 	ambiguous map[*Item]string
+	// byName: after is a part of before, and refers to the rest by name.
+	byName bool
 }
 
 func (c *correlation) pair(b, a *Item) {
@@ -199,19 +201,23 @@ func shareUser(b, a *Item) bool {
 
 // signature is all that identifies a numbered item but its number.
 func signature(it *Item) string {
-	var b strings.Builder
-	section, _ := Stem(it.Section.Name)
-	fmt.Fprintf(&b, "%s %d %x", section, it.Size, maskedData(it))
-	for _, r := range it.Refs {
-		fmt.Fprintf(&b, " %d:%d:%s%+d", r.Offset, r.Type, targetStem(&r.Target), r.Add)
-	}
 	users := make([]string, 0, len(it.Users))
 	for _, u := range it.Users {
 		stem, _ := Stem(u.Name)
 		users = append(users, stem)
 	}
 	sort.Strings(users)
-	fmt.Fprintf(&b, " used by %s", strings.Join(users, ","))
+	return content(it) + " used by " + strings.Join(users, ",")
+}
+
+// content is what identifies a numbered item by itself.
+func content(it *Item) string {
+	var b strings.Builder
+	section, _ := Stem(it.Section.Name)
+	fmt.Fprintf(&b, "%s %d %x", section, it.Size, maskedData(it))
+	for _, r := range it.Refs {
+		fmt.Fprintf(&b, " %d:%d:%s%+d", r.Offset, r.Type, targetStem(&r.Target), r.Add)
+	}
 	return b.String()
 }
 

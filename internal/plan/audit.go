@@ -69,10 +69,10 @@ type unitAudit struct {
 
 // audit holds the selection of each unit against what depends on the bodies
 // that change. What the patch does not cover is refused.
-func audit(ctx context.Context, p *Plan, q *Request, works []*work) error {
+func audit(ctx context.Context, p *Plan, q *Request, works []*work) (map[string]*unitAudit, error) {
 	tree, err := kbuild.Open(q.Kernel)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a := &auditor{p: p, q: q, tree: tree, done: map[string]*unitAudit{}}
 	for i, w := range works {
@@ -80,10 +80,10 @@ func audit(ctx context.Context, p *Plan, q *Request, works []*work) error {
 			q.Progress("audit", i, len(works))
 		}
 		if err := a.work(ctx, w); err != nil {
-			return fmt.Errorf("audit %s: %w", w.source, err)
+			return nil, fmt.Errorf("audit %s: %w", w.source, err)
 		}
 	}
-	return nil
+	return a.done, nil
 }
 
 func (a *auditor) work(ctx context.Context, w *work) error {
@@ -111,6 +111,7 @@ func (a *auditor) work(ctx context.Context, w *work) error {
 	for _, v := range seen.variables {
 		a.cover(w, &out.Variables, v.Change, "it rests on a fact about static variables of the unit")
 	}
+	w.unitAudit = out
 	for i := range a.p.Units {
 		if u := &a.p.Units[i]; u.Source == w.source && u.Object == w.object {
 			u.Audit = out

@@ -17,13 +17,24 @@ import (
 // callers are replaced instead and call the new copy: nothing that runs calls
 // the old code any more. Anything else stays for replaceable to refuse.
 func (w *work) carry() {
+	w.calls = map[*delta.Item]string{}
+	w.carryThose(w.noFentry, "has no fentry")
+}
+
+// noFentry reports whether a function is what runs, and cannot be redirected.
+func (w *work) noFentry(ch delta.Change) bool {
+	m, _ := w.matchOf(ch.Before)
+	return m != nil && m.Verdict == runpre.Equal && !m.Fentry
+}
+
+// carryThose has the callers of changed functions replaced in their place. why
+// ends a sentence about such a function.
+func (w *work) carryThose(which func(delta.Change) bool, why string) {
 	r := *w.result
 	r.Changed = slices.Clone(r.Changed)
-	w.calls = map[*delta.Item]string{}
 	for i := 0; i < len(r.Changed); i++ { // callers are appended, and may be of that kind themselves
 		ch := r.Changed[i]
-		m, _ := w.matchOf(ch.Before)
-		if m == nil || m.Verdict != runpre.Equal || m.Fentry {
+		if slices.Contains(w.carried, ch.After) || !which(ch) {
 			continue
 		}
 		callers := w.onlyCallers(&r, ch)
@@ -35,7 +46,7 @@ func (w *work) carry() {
 			if slices.ContainsFunc(r.Changed, func(c delta.Change) bool { return c.Before == b }) {
 				continue
 			}
-			what := fmt.Sprintf("it calls %s, which changes and has no fentry", ch.Before.Name)
+			what := fmt.Sprintf("it calls %s, which changes and %s", ch.Before.Name, why)
 			w.calls[r.AfterOf(b)] = what
 			r.Changed = append(r.Changed, delta.Change{Before: b, After: r.AfterOf(b), Where: b, What: what})
 		}

@@ -23,6 +23,7 @@ type compiled struct {
 	source        string
 	edits         []*patch.AppliedFile // files of the fix that it read; none: the fix does not concern it
 	command       *kbuild.Command
+	overlay       map[string][]byte // files of the fix as compiled; nil for the unit as it is
 	before, after *kbuild.Result
 	refusals      []Refusal
 	beforeCRC     map[string]uint32
@@ -84,6 +85,7 @@ func compileUnits(ctx context.Context, q *Request, tree *kbuild.Tree, units []*c
 	g, ctx := errgroup.WithContext(ctx)
 	for _, u := range units {
 		g.Go(func() error {
+			u.overlay = overlay
 			err := u.compile(ctx, tree, kbuild.Job{Command: u.command, Overlay: overlay, Diagnose: plain}, versions)
 			mu.Lock()
 			defer mu.Unlock()
@@ -180,7 +182,7 @@ func compareUnit(p *Plan, u *compiled) ([]*work, error) {
 	}
 	var out []*work
 	for _, o := range objects {
-		w := &work{source: u.source, edits: u.edits, object: o, command: u.command, result: result, clones: clones}
+		w := &work{source: u.source, edits: u.edits, object: o, command: u.command, unitOf: u, result: result, clones: clones}
 		w.unit.Edited = editedIn(u.edits)
 		w.unit.Warnings = kbuild.NewWarnings(u.before, u.after)
 		out = append(out, w)

@@ -40,6 +40,11 @@ type Input struct {
 type Build struct {
 	Plan   *Plan
 	Pieces []Piece
+
+	request *Request
+	works   []*work
+	modules *moduleCache
+	audited map[string]*unitAudit // by source; empty if there was no audit
 }
 
 // Piece is the new code of one translation unit for one kernel object.
@@ -48,6 +53,8 @@ type Piece struct {
 	File   *object.File
 	Refs   map[*object.Symbol]*Found // every undefined symbol
 	Funcs  []Replacement
+
+	source string // unit
 }
 
 // Replacement is one function to be redirected.
@@ -110,7 +117,7 @@ func Make(ctx context.Context, q Request) (*Build, error) {
 		return nil, errors.New("make a plan of functions as they are: not written yet")
 	}
 	p := newPlan(&q)
-	b := &Build{Plan: p}
+	b := &Build{Plan: p, request: &q}
 	p.Refusals = append(p.Refusals, configGate(q.Kernel)...)
 	var files []*patch.AppliedFile
 	err := q.stage(p, "apply", func() (err error) {
@@ -135,14 +142,18 @@ func Make(ctx context.Context, q Request) (*Build, error) {
 		p.Verdict = Nothing
 		return b, nil
 	}
-	modules := &moduleCache{k: q.Kernel, files: map[string]*object.File{}}
+	b.works, b.modules = works, &moduleCache{k: q.Kernel, files: map[string]*object.File{}}
 	if len(works) > 0 {
-		if err := analyse(p, &q, works, modules); err != nil {
+		if err := analyse(p, &q, works, b.modules); err != nil {
 			return nil, err
 		}
 	}
 	if len(p.Refusals) == 0 && auditGate(p, &q) {
-		if err := q.stage(p, "audit", func() error { return audit(ctx, p, &q, works) }); err != nil {
+		err := q.stage(p, "audit", func() (err error) {
+			b.audited, err = audit(ctx, p, &q, works)
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -297,15 +308,9 @@ func finishObjects(p *Plan, objects map[string]*Object) error {
 }
 
 func resolveUnit(p *Plan, q *Request, w *work, works []*work, modules *moduleCache) error {
-	r := &resolver{k: q.Kernel, object: w.object, before: w.result.Before.File, match: w.match, modules: modules, depends: map[string]bool{}}
-	if w.object != Vmlinux {
-		deps, err := q.Kernel.ModuleDepends(w.object)
-		if err != nil {
-			return err
-		}
-		for _, d := range deps {
-			r.depends[d] = true
-		}
+	r, err := newResolver(q.Kernel, w, modules)
+	if err != nil {
+		return err
 	}
 	newGlobals := map[string]*newGlobal{}
 	for _, other := range works {
@@ -319,7 +324,7 @@ func resolveUnit(p *Plan, q *Request, w *work, works []*work, modules *moduleCac
 		}
 	}
 	w.describe()
-	err := w.resolve(p, r, newGlobals)
+	err = w.resolve(p, r, newGlobals)
 	for _, n := range w.cl.Needs {
 		if f := w.found[n]; f != nil {
 			ref := f.Reference
@@ -350,7 +355,7 @@ func (b *Build) cut(works []*work) error {
 		}
 	}
 	for _, w := range works {
-		piece := Piece{Object: w.object, File: w.piece.File, Refs: map[*object.Symbol]*Found{}}
+		piece := Piece{source: w.source, Object: w.object, File: w.piece.File, Refs: map[*object.Symbol]*Found{}}
 		for sym, n := range w.piece.Needs {
 			f := *w.found[n]
 			if f.How == ByPatch {

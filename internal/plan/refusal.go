@@ -45,6 +45,11 @@ const (
 	CodeNotCovered       = "impact-not-covered"
 	CodeVerify           = "verify-objection"
 	CodeKernelConfig     = "kernel-config"
+	CodeStateDuplicated  = "state-duplicated"
+	CodeExtractedSet     = "extracted-set"
+	CodeExtractedText    = "extraction-unproved"
+	CodeExtractedData    = "extracted-data"
+	CodeCloneReplaced    = "clone-replaced"
 )
 
 // Refusal is one reason why there is no patch. Several may come together.

@@ -34,6 +34,19 @@ type resolver struct {
 	depends map[string]bool // modules that are loaded whenever object is
 }
 
+// newResolver finds the needs of a unit.
+func newResolver(k *kernel.Kernel, w *work, modules *moduleCache) (*resolver, error) {
+	r := &resolver{k: k, object: w.object, before: w.result.Before.File, match: w.match, modules: modules, depends: map[string]bool{}}
+	if w.object == Vmlinux {
+		return r, nil
+	}
+	deps, err := k.ModuleDepends(w.object)
+	for _, d := range deps {
+		r.depends[d] = true
+	}
+	return r, err
+}
+
 // notFound explains why a need could not be resolved.
 type notFound struct{ code, why, advice string }
 

@@ -26,6 +26,7 @@ type work struct {
 	edits   []*patch.AppliedFile // files of the fix that it read, its own source or included
 	object  string
 	command *kbuild.Command
+	unitOf  *compiled // what it was compiled to
 	result  *delta.Result
 	clones  [2]*compiler.Clones // before, after; nil if GCC wrote none
 	match   *runpre.UnitMatch
@@ -38,6 +39,8 @@ type work struct {
 	calls   map[*delta.Item]string
 	piece   *closure.Piece
 	unit    Unit
+	// unitAudit is what the audit said of it; nil if there was none.
+	unitAudit *Audit
 }
 
 // prove matches the unit as compiled before the fix with what runs.
