@@ -50,6 +50,9 @@ const (
 	CodeExtractedText    = "extraction-unproved"
 	CodeExtractedData    = "extracted-data"
 	CodeCloneReplaced    = "clone-replaced"
+	CodeWaysDisagree     = "ways-disagree"
+	CodeNotExtracted     = "not-extracted"
+	CodePolicy           = "policy"
 )
 
 // Refusal is one reason why there is no patch. Several may come together.
