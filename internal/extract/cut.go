@@ -29,7 +29,8 @@ type emission struct {
 	items []int // of the chunk
 	names map[string]bool
 	// protos are functions of which a prototype must stand before it: replaced
-	// ones, under their new name, and copied ones that GCC must not inline.
+	// ones, under their new name or their old one, and copied ones that GCC must
+	// not inline.
 	protos map[string]proto
 }
 
@@ -38,6 +39,7 @@ type proto uint8
 const (
 	protoRenamed proto = iota + 1
 	protoNoinline
+	protoOriginal // the kernel's own of a replaced function
 )
 
 // cutter finds what a file must have.

@@ -132,7 +132,7 @@ func (c *cutter) called(symbol string) bool {
 func (c *cutter) cloned(name string) bool {
 	is := func(refs map[string]bool) bool {
 		for s := range refs {
-			if strings.HasPrefix(s, name+".") && !strings.HasPrefix(s, name+".cold") {
+			if strings.HasPrefix(s, name+".isra.") || strings.HasPrefix(s, name+".constprop.") {
 				return true
 			}
 		}
@@ -242,6 +242,10 @@ func (c *cutter) declare(n Name, refs []csyntax.DeclRef) {
 		}
 		return
 	}
+	if _, replaced := c.q.Replace[n.Text]; replaced {
+		c.original(n, refs)
+		return
+	}
 	for _, r := range refs {
 		it := &c.u.Items[r.Item]
 		if !c.stays.isOwn(it.From) {
@@ -250,6 +254,23 @@ func (c *cutter) declare(n Name, refs []csyntax.DeclRef) {
 		c.emit(r.Item, asDeclare).names[n.Text] = true
 		c.push(task{item: r.Item, head: true})
 		return
+	}
+}
+
+// original declares the kernel's own of a replaced function, where the unit
+// first declares it.
+func (c *cutter) original(n Name, refs []csyntax.DeclRef) {
+	def := c.definition(n)
+	for _, r := range refs {
+		if r.Item == def.Item {
+			c.out[c.chunks[c.u.Items[r.Item].Chunk][0]].protos[n.Text] = protoOriginal
+			return
+		}
+		if it := &c.u.Items[r.Item]; c.stays.isOwn(it.From) {
+			c.emit(r.Item, asDeclare).names[n.Text] = true
+			c.push(task{item: r.Item, head: true})
+			return
+		}
 	}
 }
 

@@ -36,13 +36,12 @@ func (c *cutter) parts() ([]part, error) {
 	var covered [][2]int32 // text that was copied, with the #defines in it
 	for _, first := range slices.Sorted(maps.Keys(c.out)) {
 		e := c.out[first]
-		it := &c.u.Items[first]
-		for _, name := range slices.Sorted(maps.Keys(e.protos)) {
-			out = append(out, part{at: it.From, text: c.prototype(name, e.protos[name]), kind: partDeclare})
-		}
 		p, err := c.part(first, e)
 		if err != nil {
 			return nil, err
+		}
+		for _, name := range slices.Sorted(maps.Keys(e.protos)) {
+			out = append(out, part{at: p.at, text: c.prototype(name, e.protos[name]), kind: partDeclare})
 		}
 		out = append(out, p)
 		if e.mode == asCopy || e.mode == asReplace {

@@ -197,8 +197,15 @@ func (c *cutter) declarator(item int, d *csyntax.Decl, name string, drop []strin
 func (c *cutter) prototype(name string, p proto) string {
 	def := c.definition(Name{Text: name})
 	d := c.decl(*def)
+	if p == protoOriginal {
+		return "extern " + c.declarator(def.Item, d, name, linkage) + ";"
+	}
 	if p == protoNoinline {
-		return "static " + c.declarator(def.Item, d, name, linkage) + " __attribute__((__noinline__));"
+		static := ""
+		if d.Storage&csyntax.Static != 0 {
+			static = "static "
+		}
+		return static + c.declarator(def.Item, d, name, linkage) + " __attribute__((__noinline__));"
 	}
 	return c.declarator(def.Item, d, Prefix+name, linkage) + ";"
 }
