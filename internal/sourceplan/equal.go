@@ -77,9 +77,18 @@ func words(u *csyntax.Unit, it *csyntax.Item, renamed map[string]string) []strin
 		if n, ok := renamed[w]; ok && strings.HasPrefix(w, extract.Prefix) {
 			w = n
 		}
-		out = append(out, counterless(w))
+		out = append(out, counterless(fileless(w)))
 	}
 	return out
+}
+
+// fileless makes __FILE__ what it is in a compile: the preprocessed text of a
+// file with #line names it relative to the build directory (kbuild.Preprocess).
+func fileless(w string) string {
+	if rest, ok := strings.CutPrefix(w, `"./`); ok {
+		return `"` + rest
+	}
+	return w
 }
 
 // counterless takes the number of __COUNTER__ out of a name that
