@@ -113,8 +113,9 @@ func (f *farm) plainName(p string) string {
 	if up, err := filepath.Rel(f.cwd, f.root); err == nil && strings.HasPrefix(up, "..") {
 		roots = append(roots, up)
 	}
+	bare := strings.TrimPrefix(p, "./") // GCC puts that before a relative -include
 	for _, root := range roots {
-		if rest, ok := strings.CutPrefix(p, root+"/"); ok {
+		if rest, ok := strings.CutPrefix(bare, root+"/"); ok {
 			return rest
 		}
 	}
