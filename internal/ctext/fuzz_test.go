@@ -35,6 +35,9 @@ func FuzzLex(f *testing.F) {
 			if k.Off != k.From || k.From < last || k.To <= k.From || int(k.To) != lx.Pos || k.Kind < Ident || k.Kind > Other {
 				t.Fatalf("%+v after %d", k, last)
 			}
+			if n := len(unsplice(text[k.From:k.To])) - len(unsplice(text[k.From:k.To-1])); n != 1 && k.Kind != Other {
+				t.Fatalf("%+v ends in a spliced line", k)
+			}
 			if got := string(unsplice(text[k.From:k.To])); got != lx.Names.Text(k.Name) {
 				t.Fatalf("%q is named %q", got, lx.Names.Text(k.Name))
 			}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,4 +124,53 @@ func compare(t testing.TB, x *ctext.Expanded, theirs []byte) string {
 		return fmt.Sprintf("%d tokens, GCC has %d", len(x.Tokens), len(want))
 	}
 	return ""
+}
+
+// The #define of a kernel's macros are found in their source as they are laid out
+// there.
+func TestDefineTextOfKernelMacros(t *testing.T) {
+	tree, _ := open(t, 1)
+	k := kerneltest.Open(t)
+	cs, err := tree.Commands(context.Background(), []string{"mm/memory.c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := tree.Preprocess(context.Background(), kbuild.Job{Command: cs[0]}, "-fdirectives-only")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := ctext.Read(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, spliced := 0, 0
+	sources := map[string][]byte{}
+	for _, m := range d.Defines {
+		if m.Predefined {
+			continue
+		}
+		file, line := d.Position(m.From)
+		name := d.Files[file]
+		if strings.HasPrefix(name, "./") {
+			continue // made by kbuild, in the O= directory
+		}
+		if _, ok := sources[name]; !ok {
+			if sources[name], err = os.ReadFile(filepath.Join(k.SourceDir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := d.DefineText(m, sources[name])
+		if !strings.Contains(string(sources[name]), got) {
+			t.Errorf("%s:%d: not as in the source:\n%s", name, line, got)
+			continue
+		}
+		found++
+		if strings.Contains(got, "\\\n") {
+			spliced++
+		}
+	}
+	t.Logf("%d macros, %d of them of several lines", found, spliced)
+	if found < 10000 || spliced < 500 {
+		t.Errorf("%d macros, %d of several lines: no sample", found, spliced)
+	}
 }

@@ -57,46 +57,47 @@ func (t *Tree) Preprocess(ctx context.Context, j Job, flags ...string) ([]byte, 
 }
 
 // plainMarkers gives the files in line markers (# 12 "file" 1) their names
-// outside of the farm.
+// outside of the farm. White space and comments that were before an #include are
+// before its marker.
 func (f *farm) plainMarkers(text []byte) []byte {
 	out := make([]byte, 0, len(text))
 	names := map[string]string{}
-	for len(text) > 0 {
-		line := text
-		if i := bytes.IndexByte(text, '\n'); i >= 0 {
-			line = text[:i+1]
+	for {
+		i := bytes.IndexByte(text, '#')
+		if i < 0 {
+			return append(out, text...)
 		}
-		text = text[len(line):]
-		from, to, ok := markerName(line)
+		from, to, ok := markerName(text[i:])
 		if !ok {
-			out = append(out, line...)
+			out = append(out, text[:i+1]...)
+			text = text[i+1:]
 			continue
 		}
-		name, known := names[string(line[from:to])]
+		old := string(text[i+from : i+to])
+		name, known := names[old]
 		if !known {
-			old := string(line[from:to])
 			name = f.plainName(old)
 			names[old] = name
 		}
-		out = append(append(append(out, line[:from]...), name...), line[to:]...)
+		out = append(append(out, text[:i+from]...), name...)
+		text = text[i+to:]
 	}
-	return out
 }
 
-// markerName finds the file's name in a line marker.
-func markerName(line []byte) (from, to int, ok bool) {
-	if len(line) < 2 || line[0] != '#' || line[1] != ' ' {
+// markerName finds the file's name in a line marker that text begins with.
+func markerName(text []byte) (from, to int, ok bool) {
+	if len(text) < 2 || text[1] != ' ' {
 		return 0, 0, false
 	}
 	i := 2
-	for i < len(line) && line[i] >= '0' && line[i] <= '9' {
+	for i < len(text) && text[i] >= '0' && text[i] <= '9' {
 		i++
 	}
-	if i == 2 || i+1 >= len(line) || line[i] != ' ' || line[i+1] != '"' {
+	if i == 2 || i+1 >= len(text) || text[i] != ' ' || text[i+1] != '"' {
 		return 0, 0, false
 	}
-	n := bytes.IndexByte(line[i+2:], '"')
-	if n < 0 {
+	n := bytes.IndexAny(text[i+2:], "\"\n")
+	if n < 0 || text[i+2+n] == '\n' {
 		return 0, 0, false
 	}
 	return i + 2, i + 2 + n, true
