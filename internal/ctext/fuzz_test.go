@@ -51,7 +51,7 @@ func FuzzExpand(f *testing.F) {
 		f.Add([]byte("# 1 \"a.c\"\n" + text + "\n"))
 	}
 	f.Add([]byte("# 1 \"a.c\"\n# 0 \"<command-line>\"\n# 1 \"x.h\" 1\n#define f(x) x\n# 2 \"<command-line>\" 2\n# 1 \"a.c\"\nf(1)\n# 1 \"y.h\" 1 3 4\nf\n# 3 \"a.c\" 2\n(2)\n"))
-	f.Add([]byte("# 1 \"a.c\"\n#define S(x...) #x\nS(\\) __has_attribute(a) _Pragma(\"x\") __DATE__ __FILE_NAME__\n"))
+	f.Add([]byte("# 1 \"a.c\"\n#define S(x...) #x\nS(\\) __has_attribute(a) __has_c_attribute(b) _Pragma(\"x\") __DATE__ __FILE_NAME__\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d, err := Read(text)
 		if err != nil {
