@@ -18,7 +18,7 @@ import (
 func BenchmarkUnit(b *testing.B) {
 	tree, _ := open(b, 1)
 	ctx := context.Background()
-	cs, err := tree.Commands(ctx, []string{"fs/proc/cmdline.c", "net/ipv4/tcp_ipv4.c", "mm/memory.c", "drivers/gpu/drm/i915/gt/intel_engine_cs.c"})
+	cs, err := tree.Commands(ctx, []string{"fs/proc/cmdline.c", "net/ipv4/tcp_ipv4.c", "mm/memory.c", "fs/xfs/xfs_trans_ail.c"})
 	if err != nil {
 		b.Fatal(err)
 	}
