@@ -30,7 +30,7 @@ var builtins = map[string]builtin{
 	"__LINE__": builtinLine, "__FILE__": builtinFile, "__FILE_NAME__": builtinFileName, "__BASE_FILE__": builtinBaseFile,
 	"__INCLUDE_LEVEL__": builtinLevel, "__COUNTER__": builtinCounter,
 	"__DATE__": builtinDate, "__TIME__": builtinTime, "__TIMESTAMP__": builtinTimestamp,
-	"__has_attribute": builtinHas, "__has_cpp_attribute": builtinHas, "__has_builtin": builtinHas,
+	"__has_attribute": builtinHas, "__has_cpp_attribute": builtinHas, "__has_c_attribute": builtinHas, "__has_builtin": builtinHas,
 	"__has_include": builtinInclude, "__has_include_next": builtinInclude,
 	"_Pragma": builtinPragma,
 }

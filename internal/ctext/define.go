@@ -165,15 +165,19 @@ func (d *Document) DefineText(m *Macro, source []byte) string {
 	if err != nil || end-p > 1<<20 {
 		return string(normal)
 	}
-	text := trimNewline(source[p:end])
+	text := source[p:end]
 	last, ok := d.sameTokens(normal, text)
 	if !ok {
 		return string(normal)
 	}
-	if rest := text[last:]; hasBareNewline(rest) {
-		text = text[:last]
+	rest := trimNewline(text[last:])
+	for len(rest) > 0 && rest[len(rest)-1] == '\\' { // joined to an empty line
+		rest = trimNewline(rest[:len(rest)-1])
 	}
-	return string(text)
+	if hasBareNewline(rest) {
+		rest = nil
+	}
+	return string(text[:last+len(rest)])
 }
 
 func trimNewline(text []byte) []byte {

@@ -224,6 +224,17 @@ func (l *Lexer) splice() bool {
 	return any
 }
 
+// spliceBefore passes spliced lines within a token if one of the characters that
+// go on with it follows. Those at its end are not part of it.
+func (l *Lexer) spliceBefore(classes uint8, also byte) bool {
+	pos, spliced := l.Pos, l.spliced
+	if l.splice() && (class[l.at(0)]&classes != 0 || also != 0 && l.at(0) == also) {
+		return true
+	}
+	l.Pos, l.spliced = pos, spliced
+	return false
+}
+
 // word passes an identifier, or the string or character constant that it is
 // the prefix of.
 func (l *Lexer) word() (Kind, error) {
@@ -232,7 +243,7 @@ func (l *Lexer) word() (Kind, error) {
 		for l.Pos < l.End && class[l.Text[l.Pos]]&(letter|digit) != 0 {
 			l.Pos++
 		}
-		if !l.splice() {
+		if !l.spliceBefore(letter|digit, 0) {
 			break
 		}
 	}
@@ -263,7 +274,7 @@ func (l *Lexer) number() {
 		case class[c]&(letter|digit) != 0 || c == '.':
 			l.Pos++
 		default:
-			if !l.splice() {
+			if !l.spliceBefore(letter|digit, '.') {
 				return
 			}
 		}

@@ -151,6 +151,19 @@ func TestMacroAt(t *testing.T) {
 	if got := d.DefineText(m, []byte(tree["a.c"])); got != want {
 		t.Errorf("%s", got)
 	}
+	for source, want := range map[string]string{
+		"#define A 1 /* one */\n":                "#define A 1 /* one */",
+		"#define A 1 // one \n":                  "#define A 1 // one",
+		"  /* x */ #  define A \\\n\t1\t\\\n\n":  "#  define A \\\n\t1",
+		"#define A /* one\n */ 1 /* x */ \\\n\n": "#define A /* one\n */ 1 /* x */",
+		"#define A 1 /* one\n two */\n":          "#define A 1",
+		"#define A\\\n":                          "#define A",
+	} {
+		d := read(t, map[string]string{"a.c": source})
+		if got := d.DefineText(d.MacroAt('A', int32(len(d.Text))), []byte(source)); got != want {
+			t.Errorf("%q: %q", source, got)
+		}
+	}
 	for _, source := range []string{"", tree["x.h"], strings.Replace(tree["a.c"], "f(a, b)", "f(b, a)", 1), strings.Replace(tree["a.c"], "LONG(", "LONG (", 1)} {
 		if got := d.DefineText(m, []byte(source)); got != "#define LONG(a,b...) do { f(a, b); } while (0)" {
 			t.Errorf("from another source: %s", got)

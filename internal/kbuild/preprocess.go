@@ -16,9 +16,11 @@ import (
 // with Job.Flags and the flags given (such as "-fdirectives-only"), and returns
 // what GCC writes. In its line markers a file of the source is called by its path
 // relative to the source root (include/linux/fs.h), a file of the O= directory by
-// "./" and its path in there (./include/generated/autoconf.h), unless O= is the
-// source itself, and anything else, such as <built-in> or the compiler's own
-// headers, as GCC calls it. Text between the markers is left alone.
+// "./" and its path in there (./include/generated/autoconf.h), and anything else,
+// such as <built-in> or the compiler's own headers, as GCC calls it. Paths are not
+// cleaned of ".." (fs/nfs/flexfilelayout/../nfs4_fs.h), since __FILE__ is not; if
+// O= is the source itself, "./" says nothing. Text between the markers is left
+// alone.
 func (t *Tree) Preprocess(ctx context.Context, j Job, flags ...string) ([]byte, error) {
 	if j.Command == nil {
 		return nil, errors.New("preprocess: no command given")
@@ -55,46 +57,47 @@ func (t *Tree) Preprocess(ctx context.Context, j Job, flags ...string) ([]byte, 
 }
 
 // plainMarkers gives the files in line markers (# 12 "file" 1) their names
-// outside of the farm.
+// outside of the farm. White space and comments that were before an #include are
+// before its marker.
 func (f *farm) plainMarkers(text []byte) []byte {
 	out := make([]byte, 0, len(text))
 	names := map[string]string{}
-	for len(text) > 0 {
-		line := text
-		if i := bytes.IndexByte(text, '\n'); i >= 0 {
-			line = text[:i+1]
+	for {
+		i := bytes.IndexByte(text, '#')
+		if i < 0 {
+			return append(out, text...)
 		}
-		text = text[len(line):]
-		from, to, ok := markerName(line)
+		from, to, ok := markerName(text[i:])
 		if !ok {
-			out = append(out, line...)
+			out = append(out, text[:i+1]...)
+			text = text[i+1:]
 			continue
 		}
-		name, known := names[string(line[from:to])]
+		old := string(text[i+from : i+to])
+		name, known := names[old]
 		if !known {
-			old := string(line[from:to])
 			name = f.plainName(old)
 			names[old] = name
 		}
-		out = append(append(append(out, line[:from]...), name...), line[to:]...)
+		out = append(append(out, text[:i+from]...), name...)
+		text = text[i+to:]
 	}
-	return out
 }
 
-// markerName finds the file's name in a line marker.
-func markerName(line []byte) (from, to int, ok bool) {
-	if len(line) < 2 || line[0] != '#' || line[1] != ' ' {
+// markerName finds the file's name in a line marker that text begins with.
+func markerName(text []byte) (from, to int, ok bool) {
+	if len(text) < 2 || text[1] != ' ' {
 		return 0, 0, false
 	}
 	i := 2
-	for i < len(line) && line[i] >= '0' && line[i] <= '9' {
+	for i < len(text) && text[i] >= '0' && text[i] <= '9' {
 		i++
 	}
-	if i == 2 || i+1 >= len(line) || line[i] != ' ' || line[i+1] != '"' {
+	if i == 2 || i+1 >= len(text) || text[i] != ' ' || text[i+1] != '"' {
 		return 0, 0, false
 	}
-	n := bytes.IndexByte(line[i+2:], '"')
-	if n < 0 {
+	n := bytes.IndexAny(text[i+2:], "\"\n")
+	if n < 0 || text[i+2+n] == '\n' {
 		return 0, 0, false
 	}
 	return i + 2, i + 2 + n, true
@@ -102,28 +105,20 @@ func markerName(line []byte) (from, to int, ok bool) {
 
 // plainName is the name of a file outside of the farm.
 func (f *farm) plainName(p string) string {
-	if p == "" || p[0] == '<' {
-		return p
-	}
-	full := p
-	if !filepath.IsAbs(full) {
-		full = filepath.Join(f.cwd, full)
-	}
-	// O= can lie in the source: ask for it first, unless the working directory is
-	// its image in the farm, whose files the source has as well.
-	if r, err := filepath.Rel(f.obj, full); err == nil && filepath.IsLocal(r) && f.obj != f.src {
-		return "./" + filepath.ToSlash(r)
-	}
-	if r, ok := f.rel(full); ok {
-		if rel, err := filepath.Rel(f.src, f.obj); err == nil && rel != "." && filepath.IsLocal(rel) {
-			if inObj, ok := strings.CutPrefix(r, filepath.ToSlash(rel)+"/"); ok {
-				return "./" + inObj
-			}
+	if f.obj != f.src { // which may hold it
+		if rest, ok := strings.CutPrefix(p, f.obj+"/"); ok {
+			return "./" + rest
 		}
-		return r
 	}
-	if r, err := filepath.Rel(f.cwd, full); err == nil && filepath.IsLocal(r) {
-		return "./" + filepath.ToSlash(r)
+	roots := []string{f.name, f.root, f.src}
+	if up, err := filepath.Rel(f.cwd, f.root); err == nil && strings.HasPrefix(up, "..") {
+		roots = append(roots, up)
+	}
+	bare := strings.TrimPrefix(p, "./") // GCC puts that before a relative -include
+	for _, root := range roots {
+		if rest, ok := strings.CutPrefix(bare, root+"/"); ok {
+			return rest
+		}
 	}
 	return p
 }
