@@ -304,6 +304,9 @@ func (p *parser) attribute() {
 	case "mode", "format", "access", "scalar_storage_order", "counted_by":
 		p.skip(cLParen, "'('")
 		return
+	case "alias", "weakref", "ifunc":
+		p.quoted()
+		return
 	}
 	p.pos++
 	if p.c() != cRParen {
@@ -313,4 +316,20 @@ func (p *parser) attribute() {
 		p.lenient = old
 	}
 	p.expect(cRParen, "')'")
+}
+
+// quoted passes the argument of alias, weakref or ifunc: a string that names a
+// function or variable of the unit, declared before or not.
+func (p *parser) quoted() {
+	p.expect(cLParen, "'('")
+	first, text := p.pos, ""
+	p.stringParts()
+	for i := first; i < p.pos; i++ {
+		text += strings.Trim(p.text(i), `"`)
+	}
+	if p.expect(cRParen, "')'") {
+		if name, ok := p.u.Names.Lookup(text); ok && p.u.file[Ordinary].at(name, len(p.u.Items)) != 0 {
+			p.refs = append(p.refs, Ref{Name: name, Tok: first, Quoted: true})
+		}
+	}
 }

@@ -234,15 +234,10 @@ func newRenaming(u *Unit, refs [][]Ref) *renaming {
 		}
 		for _, ref := range refs[i] {
 			if s := fresh[key{ref.Space, ref.Name}]; s != "" {
+				if ref.Quoted {
+					s = `"` + s + `"`
+				}
 				r.at[ref.Tok] = s
-			}
-		}
-	}
-	for i := range u.Tokens { // __attribute__((alias("name")))
-		if i > 1 && u.Tokens[i].Kind == ctext.String && strings.Trim(u.Names.Text(u.Tokens[i-2].Name), "_") == "alias" {
-			text := u.Names.Text(u.Tokens[i].Name)
-			if name, ok := u.Names.Lookup(strings.Trim(text, `"`)); ok && fresh[key{Ordinary, name}] != "" {
-				r.at[i] = `"` + fresh[key{Ordinary, name}] + `"`
 			}
 		}
 	}

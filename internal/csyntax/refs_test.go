@@ -29,6 +29,9 @@ func lastRefs(t *testing.T, u *Unit) string {
 		if r.Call {
 			w += "()"
 		}
+		if r.Quoted {
+			w = "'" + w + "'"
+		}
 		if r.InBody {
 			w = "." + w
 		}
@@ -60,7 +63,8 @@ func TestRefs(t *testing.T) {
 		{"int x __attribute__((aligned(sizeof(struct s)), section(\"v\")));", "tag:s"},
 		{"int x __attribute__((mode(SI)));", ""},
 		{"int x(const char *, ...) __attribute__((format(printf, 1, 2), copy(f)));", "f"},
-		{"int x(int) __attribute__((alias(\"y\")));", ""},
+		{"int y(int a) { return a; } int x(int) __attribute__((unused, alias(\"y\")));", "'y'"},
+		{"int y(int a) { return a; } int x(int) __attribute__((alias(\"\" \"y\")));", "'y'"},
 		{"_Static_assert(sizeof(T) == sizeof v, \"v\");", "T v"},
 		{"struct s x = (struct s){ .a = 1 };", "tag:s tag:s"},
 		{"static T T2 = 1, *x = &T2;", "T T2"},
@@ -133,6 +137,20 @@ func TestLaterNamesAreNotSeen(t *testing.T) {
 	refs, err := u.Refs(1)
 	if err != nil || len(refs) != 1 || u.Names.Text(refs[0].Name) != "y" {
 		t.Errorf("%+v, %v", refs, err)
+	}
+}
+
+// TestQuotedNamesMayComeLater: GCC looks for the target of an alias at the end
+// of the unit.
+func TestQuotedNamesMayComeLater(t *testing.T) {
+	text := `int x(int) __attribute__((alias("y"))); int y(int a) { return a; } int z(int) __attribute__((weakref("gone")));`
+	u := parseText(t, text)
+	refs, err := u.Refs(0)
+	if err != nil || len(refs) != 1 || u.Names.Text(refs[0].Name) != "y" || !refs[0].Quoted {
+		t.Errorf("%+v, %v", refs, err)
+	}
+	if refs, err := u.Refs(2); err != nil || len(refs) != 0 {
+		t.Errorf("a target that the unit does not have: %+v, %v", refs, err)
 	}
 }
 

@@ -150,6 +150,7 @@ type Ref struct {
 	Tok    int
 	Call   bool // a use in an expression that '(' follows: f(…)
 	InBody bool // in the body of the item's function
+	Quoted bool // the name is a string, the argument of alias, weakref or ifunc
 }
 
 // Local is a declaration in the body of a function whose object outlives the
