@@ -58,8 +58,7 @@ type Item struct {
 type DeclKind uint8
 
 // Kinds of declared names. Func needs a declarator with parameters, a typedef of
-// a function type or typeof of a function's name: what takes the type of an
-// expression to see is a Var.
+// a function type or typeof of a function's name; see Decl.Unsure.
 const (
 	Func DeclKind = iota + 1
 	Var
@@ -106,6 +105,9 @@ type Decl struct {
 	// Mention: a tag that is declared by its first use (`struct tag *p;`), which
 	// is among the item's Refs as well.
 	Mention bool
+	// Unsure: a Var that is a function if the expression in its typeof is of
+	// function type (DECLARE_STATIC_CALL of a member does that).
+	Unsure bool
 	// Declarator are the tokens of the declarator with asm label and attributes,
 	// without the initialiser. For a tag: from struct, union or enum to the end
 	// of the members and their attributes. For an enumerator: with its value.
@@ -160,6 +162,7 @@ type Local struct {
 	Tok        int
 	Storage    Storage
 	Func       bool   // it declares a function
+	Unsure     bool   // as in Decl
 	Statement  [2]int // tokens of the whole declaration with its semicolon; other names may share it
 	Specifiers [2]int
 	Declarator [2]int // as in Decl
