@@ -66,8 +66,9 @@ type event struct {
 type eventKind uint8
 
 const (
-	eventMarker eventKind = iota // line marker that neither enters nor leaves, or leaves
+	eventMarker eventKind = iota // line marker that neither enters nor leaves
 	eventEnter
+	eventLeave
 	eventDefine
 	eventUndef
 	eventOther // #pragma, #ident

@@ -72,20 +72,20 @@ func (l *Lexer) words() words {
 
 // What lines looks at.
 const (
-	plain = iota
-	white
-	newline
-	backslash
-	slash
-	quote
-	hash
+	lookPlain = iota
+	lookBlank
+	lookNewline
+	lookBackslash
+	lookSlash
+	lookQuote
+	lookHash
 )
 
 var interest = func() (t [256]uint8) {
 	for _, c := range []byte(" \t\r\v\f") {
-		t[c] = white
+		t[c] = lookBlank
 	}
-	t['\n'], t['\\'], t['/'], t['"'], t['\''], t['#'] = newline, backslash, slash, quote, quote, hash
+	t['\n'], t['\\'], t['/'], t['"'], t['\''], t['#'] = lookNewline, lookBackslash, lookSlash, lookQuote, lookQuote, lookHash
 	return t
 }()
 
@@ -96,34 +96,34 @@ func (r *reader) lines() error {
 	start := true // of the line
 	for p := 0; p < len(text); {
 		switch interest[text[p]] {
-		case plain:
+		case lookPlain:
 			start = false
 			p++
-		case white:
+		case lookBlank:
 			if start && bytes.HasPrefix(text[p:], hiddenPragma) && (p == 0 || text[p-1] == '\n') {
 				r.d.Hidden = append(r.d.Hidden, int32(p))
 				p += len(hiddenPragma) - 1
 				continue
 			}
 			p++
-		case newline:
+		case lookNewline:
 			start = true
 			p++
-		case backslash:
+		case lookBackslash:
 			n := spliceLen(text[p:])
 			start = start && n > 0
 			p += max(1, n)
-		case slash:
+		case lookSlash:
 			n, why := commentLen(text[p:])
 			if why != "" {
 				return &SyntaxError{Off: int32(p), Why: why}
 			}
 			start = start && n > 0
 			p += max(1, n)
-		case quote:
+		case lookQuote:
 			start = false
 			p = r.quoted(p)
-		case hash:
+		case lookHash:
 			if !start {
 				p++
 				continue
@@ -153,17 +153,17 @@ func (r *reader) quoted(p int) int {
 func directiveEnd(text []byte, p int) (int, error) {
 	for p < len(text) {
 		switch interest[text[p]] {
-		case newline:
+		case lookNewline:
 			return p + 1, nil
-		case backslash:
+		case lookBackslash:
 			p += max(1, spliceLen(text[p:]))
-		case slash:
+		case lookSlash:
 			n, why := commentLen(text[p:])
 			if why != "" {
 				return 0, &SyntaxError{Off: int32(p), Why: why}
 			}
 			p += max(1, n)
-		case quote:
+		case lookQuote:
 			q := Lexer{Text: text, Pos: p, End: len(text)}
 			q.quoted(text[p], String)
 			p = q.Pos
@@ -245,6 +245,7 @@ func (r *reader) marker(from, to int, number Token) error {
 		kind = eventEnter
 		err = r.enter(from, s, system)
 	} else if leave {
+		kind = eventLeave
 		err = r.leave(from, s)
 	} else if len(r.stays) == 0 && !pseudo(r.d.Files[s.file]) {
 		r.main(s)
