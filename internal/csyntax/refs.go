@@ -6,7 +6,8 @@ import "fmt"
 
 // Refs returns the uses of file-scope names in an item, each occurrence, in
 // order: in types, initialisers, arguments of attributes and the body. The names
-// that the item declares are no uses where they are declared. The strings of asm
+// that the item declares are no uses where they are declared, but a declaration in
+// a block of what is at file scope too (extern int x;) is one. The strings of asm
 // are not looked into. The error is an *Error.
 func (u *Unit) Refs(item int) ([]Ref, error) {
 	p, err := u.walk(item)

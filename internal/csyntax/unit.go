@@ -17,7 +17,7 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("parse C at byte %d: %s", e.Off, e.Why) }
 
 // Unit is the file-scope structure of one translation unit. It is not changed
-// after Parse: many goroutines may ask it.
+// after Parse: many goroutines may ask it, as long as none adds to Names.
 type Unit struct {
 	Names  *ctext.Names
 	Tokens []ctext.Token
