@@ -18,9 +18,9 @@ type arguments struct {
 	toks []Token
 }
 
-// invocation reads the arguments that follow the name of a macro (libcpp,
+// invocation reads the arguments that follow a macro's name (libcpp,
 // funlike_invocation_p). If there are none, it gives back what it read.
-func (e *expander) invocation(name Token, m *Macro) (args arguments, ok bool, err error) {
+func (e *expander) invocation(m *Macro) (args arguments, ok bool, err error) {
 	e.prevent++
 	defer func() { e.prevent-- }()
 	var pad Token
@@ -39,7 +39,7 @@ func (e *expander) invocation(name Token, m *Macro) (args arguments, ok bool, er
 	}
 	e.looking = false
 	if t.Kind == Punct && t.Name == '(' {
-		args, err = e.collect(name, m)
+		args, err = e.collect(m)
 		return args, err == nil, err
 	}
 	n := len(e.ctx)
@@ -59,74 +59,75 @@ func (e *expander) invocation(name Token, m *Macro) (args arguments, ok bool, er
 }
 
 // collect reads arguments up to the closing parenthesis (libcpp, collect_args).
-func (e *expander) collect(name Token, m *Macro) (arguments, error) {
+func (e *expander) collect(m *Macro) (arguments, error) {
 	toks := e.buffer()
 	n := len(m.Params)
 	a := arguments{args: make([]arg, n)}
-	var bounds [16]Range
-	ends := bounds[:0]
-	for argc, last := 1, false; !last; argc++ {
-		from := len(toks)
-		for depth := 0; ; {
-			t, err := e.token()
-			if err != nil {
-				return a, err
-			}
-			if t.Kind == padding {
-				if len(toks) > from {
-					toks = append(toks, t)
-				}
-				continue
-			}
-			if t.Kind == eof {
-				return a, e.failed("the arguments of macro %s do not end", m)
-			}
-			if t.Kind == Punct {
-				if t.Name == '(' {
-					depth++
-				} else if t.Name == ')' {
-					if depth == 0 {
-						last = true
-						break
-					}
-					depth--
-				} else if t.Name == ',' && depth == 0 && !(m.Variadic && argc == n) {
-					break
-				}
-			}
-			toks = append(toks, t)
-		}
-		for len(toks) > from && toks[len(toks)-1].Kind == padding {
-			toks = toks[:len(toks)-1]
-		}
-		ends = append(ends, Range{int32(from), int32(len(toks))})
-		toks = append(toks, Token{Kind: eof})
-		if argc > max(n, 1) {
+	var room [16]Range
+	bounds := room[:0]
+	for last := false; !last; {
+		if len(bounds) >= max(n, 1) {
 			return a, e.failed("macro %s is used with too many arguments", m)
 		}
+		from := len(toks)
+		var err error
+		if toks, last, err = e.collectOne(toks, m, m.Variadic && len(bounds) == n-1); err != nil {
+			return a, err
+		}
+		bounds = append(bounds, Range{int32(from), int32(len(toks))})
+		toks = append(toks, Token{Kind: eof})
 	}
 	if e.work += len(toks); e.work > e.max.work {
 		return a, e.failed("macro %s expands without an end in sight", m)
 	}
 	a.toks = toks
-	argc := len(ends)
 	if n == 0 {
-		if ends[0].From != ends[0].To {
+		if len(toks) > 1 {
 			return a, e.failed("macro %s takes no arguments but is used with some", m)
 		}
 		return a, nil
 	}
-	if argc < n && !(m.Variadic && argc == n-1) {
+	if len(bounds) < n && !(m.Variadic && len(bounds) == n-1) {
 		return a, e.failed("macro %s is used with too few arguments", m)
 	}
-	for i, r := range ends {
+	for i, r := range bounds {
 		a.args[i].raw = toks[r.From:r.To]
 	}
 	// GNU: "b was omitted entirely" in , ## b.
-	if m.Variadic && (argc < n || argc == 1 && len(a.args[0].raw) == 0 && !e.strict()) {
+	if m.Variadic && (len(bounds) < n || n == 1 && len(a.args[0].raw) == 0 && !e.strict()) {
 		a.args[n-1].omitted = true
 	}
 	return a, nil
+}
+
+// collectOne appends one argument, up to a comma, which does not end a variable
+// one, or the last parenthesis.
+func (e *expander) collectOne(toks []Token, m *Macro, variable bool) (out []Token, last bool, err error) {
+	from := len(toks)
+	for depth := 0; ; {
+		t, err := e.token()
+		if err != nil {
+			return toks, false, err
+		}
+		switch {
+		case t.Kind == padding && len(toks) == from:
+			continue
+		case t.Kind == eof:
+			return toks, false, e.failed("the arguments of macro %s do not end", m)
+		case t.Kind == Punct && t.Name == '(':
+			depth++
+		case t.Kind == Punct && t.Name == ')':
+			depth--
+			last = depth < 0
+		}
+		if last || t.Kind == Punct && t.Name == ',' && depth == 0 && !variable {
+			for len(toks) > from && toks[len(toks)-1].Kind == padding {
+				toks = toks[:len(toks)-1]
+			}
+			return toks, last, nil
+		}
+		toks = append(toks, t)
+	}
 }
 
 // strict tells whether GCC was asked for a C standard without GNU extensions.

@@ -131,7 +131,7 @@ func newExpander(d *Document) *expander {
 		lx:      Lexer{Text: d.Text, Names: d.Names},
 		bodies:  make([]*body, len(d.Defines)),
 		lastUse: make([]int32, len(d.Defines)),
-		out:     make([]Token, 0, len(d.Text)/8),
+		out:     make([]Token, 0, len(d.Text)/5+64),
 	}
 	for name, b := range builtins {
 		e.set(d.Names.Of(name), -int32(b))
@@ -333,7 +333,7 @@ func (e *expander) enter(t Token, id int32) (bool, error) {
 	}
 	c := context{toks: b.toks, macro: m.Name, point: t.To}
 	if m.FuncLike {
-		args, ok, err := e.invocation(t, m)
+		args, ok, err := e.invocation(m)
 		if err != nil || !ok {
 			return false, err
 		}

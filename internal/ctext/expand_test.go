@@ -6,8 +6,11 @@ import (
 	"bytes"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+
+	"kmend/internal/kerneltest"
 )
 
 // spell lists the tokens of an expansion.
@@ -96,35 +99,41 @@ var expansions = map[string]string{
 // The expansion is GCC's, token for token, by both versions.
 func TestExpandEqualsGCC(t *testing.T) {
 	for _, cc := range []string{"gcc-12", "gcc-11"} {
-		if _, err := exec.LookPath(cc); err != nil {
-			t.Logf("%s is not installed; scripts/setup installs it", cc)
-			continue
-		}
-		for name, text := range expansions {
-			files := map[string]string{"a.c": text + "\n", "x.h": "__INCLUDE_LEVEL__ __LINE__ __FILE__ __BASE_FILE__ in_x\n", "name.h": "#define f(x) [x]\nf"}
-			var std []string
-			if name == "strict" {
-				std = []string{"-std=c11"}
+		t.Run(cc, func(t *testing.T) {
+			if _, err := exec.LookPath(cc); err != nil {
+				kerneltest.Missing(t, "%v (scripts/setup installs it)", err)
 			}
-			d, err := Read(preprocess(t, cc, files, append(std, "-fdirectives-only")...))
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-				continue
+			for name, text := range expansions {
+				expandAs(t, cc, name, text)
 			}
-			x, err := d.Expand()
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-				continue
-			}
-			if diff := firstDifference(spell(x), lexed(t, preprocess(t, cc, files, std...))); diff != "" {
-				t.Errorf("%s with %s: %s", name, cc, diff)
-			}
-			check(t, x)
-			again, err := d.Expand()
-			if err != nil || !bytes.Equal([]byte(fmt.Sprint(again.Tokens, again.Uses)), []byte(fmt.Sprint(x.Tokens, x.Uses))) {
-				t.Errorf("%s: the second expansion differs", name)
-			}
-		}
+		})
+	}
+}
+
+func expandAs(t *testing.T, cc, name, text string) {
+	t.Helper()
+	files := map[string]string{"a.c": text + "\n", "x.h": "__INCLUDE_LEVEL__ __LINE__ __FILE__ __BASE_FILE__ in_x\n", "name.h": "#define f(x) [x]\nf"}
+	var std []string
+	if name == "strict" {
+		std = []string{"-std=c11"}
+	}
+	d, err := Read(preprocess(t, cc, files, append(std, "-fdirectives-only")...))
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	x, err := d.Expand()
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	if diff := firstDifference(spell(x), lexed(t, preprocess(t, cc, files, std...))); diff != "" {
+		t.Errorf("%s: %s", name, diff)
+	}
+	check(t, x)
+	again, err := d.Expand()
+	if err != nil || !slices.Equal(again.Tokens, x.Tokens) || !slices.Equal(again.Uses, x.Uses) {
+		t.Errorf("%s: the second expansion differs: %v", name, err)
 	}
 }
 

@@ -32,6 +32,7 @@ func TestKernelUnitsExpandAsGCC(t *testing.T) {
 	tree, sampler := open(t, 1)
 	var tokens []int
 	var took []time.Duration
+	most, largest := 0, ""
 	for range n {
 		c, err := sampler.Next(ctx)
 		if err != nil {
@@ -52,6 +53,9 @@ func TestKernelUnitsExpandAsGCC(t *testing.T) {
 		x := expand(t, c.Source, text)
 		took = append(took, time.Since(start))
 		tokens = append(tokens, len(x.Tokens))
+		if len(x.Tokens) > most {
+			most, largest = len(x.Tokens), c.Source
+		}
 		if diff := compare(t, x, theirs); diff != "" {
 			t.Errorf("%s: %s", c.Source, diff)
 		}
@@ -61,7 +65,7 @@ func TestKernelUnitsExpandAsGCC(t *testing.T) {
 	}
 	slices.Sort(tokens)
 	slices.Sort(took)
-	t.Logf("%d units; tokens: median %d, most %d; time: median %v, most %v", len(tokens), tokens[len(tokens)/2], tokens[len(tokens)-1], took[len(took)/2], took[len(took)-1])
+	t.Logf("%d units; tokens: median %d, most %d (%s); time: median %v, most %v", len(tokens), tokens[len(tokens)/2], most, largest, took[len(took)/2], took[len(took)-1])
 }
 
 func open(t testing.TB, seed uint64) (*kbuild.Tree, *oracle.Sampler) {

@@ -16,9 +16,11 @@ import (
 // with Job.Flags and the flags given (such as "-fdirectives-only"), and returns
 // what GCC writes. In its line markers a file of the source is called by its path
 // relative to the source root (include/linux/fs.h), a file of the O= directory by
-// "./" and its path in there (./include/generated/autoconf.h), unless O= is the
-// source itself, and anything else, such as <built-in> or the compiler's own
-// headers, as GCC calls it. Text between the markers is left alone.
+// "./" and its path in there (./include/generated/autoconf.h), and anything else,
+// such as <built-in> or the compiler's own headers, as GCC calls it. Paths are not
+// cleaned of ".." (fs/nfs/flexfilelayout/../nfs4_fs.h), since __FILE__ is not; if
+// O= is the source itself, "./" says nothing. Text between the markers is left
+// alone.
 func (t *Tree) Preprocess(ctx context.Context, j Job, flags ...string) ([]byte, error) {
 	if j.Command == nil {
 		return nil, errors.New("preprocess: no command given")
@@ -102,28 +104,20 @@ func markerName(line []byte) (from, to int, ok bool) {
 
 // plainName is the name of a file outside of the farm.
 func (f *farm) plainName(p string) string {
-	if p == "" || p[0] == '<' {
-		return p
-	}
-	full := p
-	if !filepath.IsAbs(full) {
-		full = filepath.Join(f.cwd, full)
-	}
-	// O= can lie in the source: ask for it first, unless the working directory is
-	// its image in the farm, whose files the source has as well.
-	if r, err := filepath.Rel(f.obj, full); err == nil && filepath.IsLocal(r) && f.obj != f.src {
-		return "./" + filepath.ToSlash(r)
-	}
-	if r, ok := f.rel(full); ok {
-		if rel, err := filepath.Rel(f.src, f.obj); err == nil && rel != "." && filepath.IsLocal(rel) {
-			if inObj, ok := strings.CutPrefix(r, filepath.ToSlash(rel)+"/"); ok {
-				return "./" + inObj
-			}
+	if f.obj != f.src { // which may hold it
+		if rest, ok := strings.CutPrefix(p, f.obj+"/"); ok {
+			return "./" + rest
 		}
-		return r
 	}
-	if r, err := filepath.Rel(f.cwd, full); err == nil && filepath.IsLocal(r) {
-		return "./" + filepath.ToSlash(r)
+	roots := []string{f.name, f.root, f.src}
+	if up, err := filepath.Rel(f.cwd, f.root); err == nil && strings.HasPrefix(up, "..") {
+		roots = append(roots, up)
+	}
+	bare := strings.TrimPrefix(p, "./") // GCC puts that before a relative -include
+	for _, root := range roots {
+		if rest, ok := strings.CutPrefix(bare, root+"/"); ok {
+			return rest
+		}
 	}
 	return p
 }
