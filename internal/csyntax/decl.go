@@ -14,8 +14,8 @@ type specs struct {
 	storage Storage
 	typed   bool // there is a type specifier
 	konst   bool
-	auto    bool // __auto_type: the name is not in scope in its own initialiser
-	fn      bool // the type is a function type
+	auto    bool    // __auto_type: the name is not in scope in its own initialiser
+	kind    meaning // mFunc: the type is a function type; mUnsure: it may be one
 }
 
 // specifiers passes declaration specifiers, or the specifiers and qualifiers of
@@ -80,7 +80,7 @@ func (p *parser) longSpecifier(s *specs, c class, alone bool) bool {
 		if s.typed || !p.isTypedef(p.pos) {
 			return false // a name after a type is a declarator, also that of a typedef
 		}
-		s.typed, s.fn = true, p.meaning(p.name(p.pos))&mFunc != 0
+		s.typed, s.kind = true, p.meaning(p.name(p.pos))&(mFunc|mUnsure)
 		p.use(p.pos, false)
 		p.pos++
 	default:
@@ -95,29 +95,31 @@ func (p *parser) typeOrExpr(s *specs) {
 	if !p.expect(cLParen, "'('") {
 		return
 	}
+	kind := mUnsure
 	if p.startsType(p.pos) {
-		if fn := p.typeName(); s != nil {
-			s.fn = fn
-		}
+		kind = p.typeName()
 	} else {
-		if s != nil && p.ident(p.pos) && p.at(p.pos+1) == cRParen {
-			s.fn = p.meaning(p.name(p.pos))&mFunc != 0
+		if p.ident(p.pos) && p.at(p.pos+1) == cRParen {
+			kind = p.meaning(p.name(p.pos)) & (mFunc | mUnsure)
 		}
 		p.expr(true)
+	}
+	if s != nil {
+		s.kind = kind
 	}
 	p.expect(cRParen, "')'")
 }
 
-// typeName passes a type name (C11 6.7.7) and reports whether it is that of a
-// function type.
-func (p *parser) typeName() bool {
+// typeName passes a type name (C11 6.7.7) and says whether it is that of a
+// function type: mFunc, mUnsure or 0.
+func (p *parser) typeName() meaning {
 	s := p.specifiers(false)
 	if !s.typed {
 		p.fail(p.pos, "type name without a type")
-		return false
+		return 0
 	}
 	d := p.declarator(abstract)
-	return d.isFunc(&s)
+	return d.kind(&s)
 }
 
 // tag passes a struct, union or enum specifier.
@@ -304,6 +306,9 @@ func (p *parser) attribute() {
 	case "mode", "format", "access", "scalar_storage_order", "counted_by":
 		p.skip(cLParen, "'('")
 		return
+	case "alias", "weakref", "ifunc":
+		p.quoted()
+		return
 	}
 	p.pos++
 	if p.c() != cRParen {
@@ -313,4 +318,20 @@ func (p *parser) attribute() {
 		p.lenient = old
 	}
 	p.expect(cRParen, "')'")
+}
+
+// quoted passes the argument of alias, weakref or ifunc: a string that names a
+// function or variable of the unit, declared before or not.
+func (p *parser) quoted() {
+	p.expect(cLParen, "'('")
+	first, text := p.pos, ""
+	p.stringParts()
+	for i := first; i < p.pos; i++ {
+		text += strings.Trim(p.text(i), `"`)
+	}
+	if p.expect(cRParen, "')'") {
+		if name, ok := p.u.Names.Lookup(text); ok && p.u.file[Ordinary].at(name, len(p.u.Items)) != 0 {
+			p.refs = append(p.refs, Ref{Name: name, Tok: first, Quoted: true})
+		}
+	}
 }

@@ -22,9 +22,17 @@ type declarator struct {
 	params     []binding // what the parameters bind, for the body
 }
 
-// isFunc reports whether the name is that of a function, or its type a function
-// type.
-func (d *declarator) isFunc(s *specs) bool { return d.next == dFunction || d.next == dNone && s.fn }
+// kind is mFunc if the name is that of a function or of a function type, mUnsure
+// if that takes the type of an expression to tell, else 0.
+func (d *declarator) kind(s *specs) meaning {
+	switch d.next {
+	case dFunction:
+		return mFunc
+	case dNone:
+		return s.kind
+	}
+	return 0
+}
 
 func (d *declarator) isConst(s *specs) bool {
 	if d.pointer {
@@ -250,28 +258,23 @@ func (p *parser) declare(s *specs, d *declarator, first, last int) {
 		p.fileDecl(s, d, first, last)
 		return
 	}
-	name := p.name(d.tok)
-	means := mObject
-	switch fn := d.isFunc(s); {
-	case s.storage&TypedefBit != 0 && fn:
-		means = mTypedef | mFunc
+	name, kind := p.name(d.tok), d.kind(s)
+	means := mObject | kind
+	switch {
 	case s.storage&TypedefBit != 0:
-		means = mTypedef
-	case fn || s.storage&(Static|Extern) != 0:
-		local := Local{Name: name, Tok: d.tok, Storage: s.storage, Func: fn, Specifiers: s.tokens, Declarator: [2]int{first, last},
-			Init: -1, Const: !fn && d.isConst(s), Incomplete: d.incomplete}
+		means = mTypedef | kind
+	case kind&mFunc != 0 || s.storage&(Static|Extern) != 0:
+		local := Local{Name: name, Tok: d.tok, Storage: s.storage, Func: kind&mFunc != 0, Unsure: kind&mUnsure != 0,
+			Specifiers: s.tokens, Declarator: [2]int{first, last}, Init: -1, Const: kind&mFunc == 0 && d.isConst(s), Incomplete: d.incomplete}
 		if p.at(last) == cAssign {
 			local.Init = last
 		}
 		p.locals = append(p.locals, local)
-		if fn || s.storage&Extern != 0 { // C11 6.2.2: it is the one at file scope
+		if local.Func || s.storage&Extern != 0 { // C11 6.2.2: it is the one at file scope
 			means |= mLinked
 			if p.u.file[Ordinary].at(name, p.item) != 0 {
 				p.ref(d.tok, Ordinary, false)
 			}
-		}
-		if fn {
-			means |= mFunc
 		}
 	}
 	p.scopes.bind(localKey{name, Ordinary}, means)

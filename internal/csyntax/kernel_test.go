@@ -166,7 +166,7 @@ func checkFunctions(t *testing.T, u *Unit, aux []byte) {
 		line, _ := strconv.Atoi(string(m[1]))
 		want[string(m[2])] = append(want[string(m[2])], line-1)
 	}
-	got := map[string][]int{}
+	got, unsure := map[string][]int{}, map[int]bool{}
 	for i, it := range u.Items {
 		for _, d := range it.Decls {
 			switch {
@@ -174,6 +174,8 @@ func checkFunctions(t *testing.T, u *Unit, aux []byte) {
 				got["F"] = append(got["F"], d.Tok)
 			case d.Kind == Func:
 				got["C"] = append(got["C"], d.Tok)
+			case d.Unsure:
+				unsure[d.Tok] = true
 			}
 		}
 		locals, err := u.Locals(i)
@@ -191,7 +193,7 @@ func checkFunctions(t *testing.T, u *Unit, aux []byte) {
 	}
 	for kind, what := range map[string]string{"F": "defined", "C": "declared"} {
 		for _, tok := range want[kind] {
-			if !slices.Contains(got[kind], tok) {
+			if !slices.Contains(got[kind], tok) && !unsure[tok] {
 				t.Errorf("GCC has the function %s at token %d %s", u.Names.Text(u.Tokens[tok].Name), tok, what)
 			}
 		}
@@ -234,15 +236,10 @@ func newRenaming(u *Unit, refs [][]Ref) *renaming {
 		}
 		for _, ref := range refs[i] {
 			if s := fresh[key{ref.Space, ref.Name}]; s != "" {
+				if ref.Quoted {
+					s = `"` + s + `"`
+				}
 				r.at[ref.Tok] = s
-			}
-		}
-	}
-	for i := range u.Tokens { // __attribute__((alias("name")))
-		if i > 1 && u.Tokens[i].Kind == ctext.String && strings.Trim(u.Names.Text(u.Tokens[i-2].Name), "_") == "alias" {
-			text := u.Names.Text(u.Tokens[i].Name)
-			if name, ok := u.Names.Lookup(strings.Trim(text, `"`)); ok && fresh[key{Ordinary, name}] != "" {
-				r.at[i] = `"` + fresh[key{Ordinary, name}] + `"`
 			}
 		}
 	}

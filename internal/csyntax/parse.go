@@ -130,18 +130,16 @@ func (p *parser) fileDecl(s *specs, d *declarator, first, last int) {
 	}
 	decl := Decl{Name: p.name(d.tok), Tok: d.tok, Storage: s.storage, Declarator: [2]int{first, last}, Init: -1,
 		Incomplete: d.incomplete}
+	kind := d.kind(s)
 	means := mObject
 	switch {
 	case s.storage&TypedefBit != 0:
 		decl.Kind, decl.Def, means = Typedef, true, mTypedef
-	case d.isFunc(s):
+	case kind&mFunc != 0:
 		decl.Kind = Func
 	default:
-		decl.Kind, decl.Const = Var, d.isConst(s)
+		decl.Kind, decl.Unsure, decl.Const = Var, kind&mUnsure != 0, d.isConst(s)
 		decl.Def = s.storage&Extern == 0
-	}
-	if d.isFunc(s) {
-		means |= mFunc
 	}
 	switch p.at(last) {
 	case cAssign:
@@ -150,7 +148,7 @@ func (p *parser) fileDecl(s *specs, d *declarator, first, last int) {
 		decl.Def = true
 	}
 	p.decls = append(p.decls, decl)
-	p.bindFile(Ordinary, d.tok, means)
+	p.bindFile(Ordinary, d.tok, means|kind)
 }
 
 func (p *parser) bindFile(space Namespace, tok int, means meaning) {

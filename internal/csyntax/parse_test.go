@@ -44,7 +44,7 @@ func describe(u *Unit) string {
 				text string
 			}{{d.Def, "def"}, {d.Mention, "mention"}, {d.Storage&Static != 0, "static"}, {d.Storage&Extern != 0, "extern"},
 				{d.Storage&Inline != 0, "inline"}, {d.Storage&Register != 0, "register"}, {d.Storage&ThreadLocal != 0, "thread"},
-				{d.Init >= 0, "init"}, {d.Incomplete, "[]"}, {d.Const, "const"}} {
+				{d.Init >= 0, "init"}, {d.Incomplete, "[]"}, {d.Const, "const"}, {d.Unsure, "unsure"}} {
 				if flag.on {
 					w += " " + flag.text
 				}
@@ -75,6 +75,8 @@ func TestItems(t *testing.T) {
 			"struct t def; typedef t def\ntypedef fp def; typedef fn def\nfunc g\nfunc h extern\nvar i def"},
 		{"int f(void); extern typeof(f) g; __typeof__(int) v; typeof(f) *p; typedef typeof(f) ft; ft h;",
 			"func f\nfunc g extern\nvar v def\nvar p def\ntypedef ft def\nfunc h"},
+		{"struct s { int (*f)(void); } *p; extern typeof(*p->f) g, h, *i; typedef typeof(p->f) t; t j; typeof(g) k;",
+			"struct s def; var p def\nvar g extern unsure; var h extern unsure; var i extern\ntypedef t def\nvar j def unsure\nvar k def unsure"},
 		{"int (*f)(void), *g(void), (h)(void), (*k(int))(char), *(*l[3])(void), (*m)[2], (n[])[3];",
 			"var f def; func g; func h; func k; var l def; var m def; var n def []"},
 		{"const int a = 1; const char *b; char *const c = 0; const int d[2] = {}; int (*const e)(void) = 0; const int f(void); char *const g[] = { 0 };",

@@ -6,8 +6,9 @@ import "fmt"
 
 // Refs returns the uses of file-scope names in an item, each occurrence, in
 // order: in types, initialisers, arguments of attributes and the body. The names
-// that the item declares are no uses where they are declared. Strings, such as
-// that of alias or an asm, are not looked into. The error is an *Error.
+// that the item declares are no uses where they are declared, but a declaration in
+// a block of what is at file scope too (extern int x;) is one. The strings of asm
+// are not looked into. The error is an *Error.
 func (u *Unit) Refs(item int) ([]Ref, error) {
 	p, err := u.walk(item)
 	if err != nil {

@@ -29,6 +29,9 @@ func lastRefs(t *testing.T, u *Unit) string {
 		if r.Call {
 			w += "()"
 		}
+		if r.Quoted {
+			w = "'" + w + "'"
+		}
 		if r.InBody {
 			w = "." + w
 		}
@@ -60,7 +63,8 @@ func TestRefs(t *testing.T) {
 		{"int x __attribute__((aligned(sizeof(struct s)), section(\"v\")));", "tag:s"},
 		{"int x __attribute__((mode(SI)));", ""},
 		{"int x(const char *, ...) __attribute__((format(printf, 1, 2), copy(f)));", "f"},
-		{"int x(int) __attribute__((alias(\"y\")));", ""},
+		{"int y(int a) { return a; } int x(int) __attribute__((unused, alias(\"y\")));", "'y'"},
+		{"int y(int a) { return a; } int x(int) __attribute__((alias(\"\" \"y\")));", "'y'"},
 		{"_Static_assert(sizeof(T) == sizeof v, \"v\");", "T v"},
 		{"struct s x = (struct s){ .a = 1 };", "tag:s tag:s"},
 		{"static T T2 = 1, *x = &T2;", "T T2"},
@@ -77,6 +81,12 @@ func TestRefs(t *testing.T) {
 		{"int x(void) { int T = 3; return T * v; }", ".v"},
 		{"int x(void) { T * v = 0; return v == 0; }", ".T"},
 		{"int x(void) { T(v); v = 1; return (T) w + (w) - 1; }", ".T .T .w .w"},
+		{"int (*x(int v, struct s2 { int z; } *p))(int w) { struct s2 *q = p; return q->z + v + w ? 0 : 0; }", ".w"},
+		{"long x(void) { l: return (T)&&l + (T)-v + (T)(w) + (T)*&v; }", ".T .T .v .T .w .T .v"},
+		{"int x(void) { if (v) l: { int w = 1; goto l; } else k: v++; for (;;) { m: ; int v = 2; if (v) goto m; goto k; } }", ".v .v"},
+		{"int x(int (*T)(int), int A) { return T(A) + T (B); }", ".B"},
+		{"int x(void) { T (*y)(T), *z = 0, (y2); y = 0; return !y + !z + (y2 = 1); }", ".T .T"},
+		{"int x(void) { return sizeof(int (*)(T, int (T))) + sizeof(T ()) + sizeof(T[B]); }", ".T .T .T .T .B"},
 		{"int x(T T) { return T * w; }", "T .w"},
 		{"int x(void) { typedef int v; v y = 1; return (v) y; }", ""},
 		{"int x(void) { struct s { int z; } y; struct s *p = &y; return p->z; }", ""},
@@ -133,6 +143,20 @@ func TestLaterNamesAreNotSeen(t *testing.T) {
 	refs, err := u.Refs(1)
 	if err != nil || len(refs) != 1 || u.Names.Text(refs[0].Name) != "y" {
 		t.Errorf("%+v, %v", refs, err)
+	}
+}
+
+// TestQuotedNamesMayComeLater: GCC looks for the target of an alias at the end
+// of the unit.
+func TestQuotedNamesMayComeLater(t *testing.T) {
+	text := `int x(int) __attribute__((alias("y"))); int y(int a) { return a; } int z(int) __attribute__((weakref("gone")));`
+	u := parseText(t, text)
+	refs, err := u.Refs(0)
+	if err != nil || len(refs) != 1 || u.Names.Text(refs[0].Name) != "y" || !refs[0].Quoted {
+		t.Errorf("%+v, %v", refs, err)
+	}
+	if refs, err := u.Refs(2); err != nil || len(refs) != 0 {
+		t.Errorf("a target that the unit does not have: %+v, %v", refs, err)
 	}
 }
 

@@ -15,6 +15,7 @@ const (
 	mObject  meaning = 1 << iota // variable, function, enumerator, parameter; any tag
 	mTypedef                     // a typedef name
 	mFunc                        // with mObject: a function; with mTypedef: of a function type
+	mUnsure                      // of a type that only the type of an expression tells: mFunc may be missing
 	mLinked                      // declared in a block, but the same as the file-scope name
 )
 

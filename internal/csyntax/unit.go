@@ -17,7 +17,7 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("parse C at byte %d: %s", e.Off, e.Why) }
 
 // Unit is the file-scope structure of one translation unit. It is not changed
-// after Parse: many goroutines may ask it.
+// after Parse: many goroutines may ask it, as long as none adds to Names.
 type Unit struct {
 	Names  *ctext.Names
 	Tokens []ctext.Token
@@ -58,8 +58,7 @@ type Item struct {
 type DeclKind uint8
 
 // Kinds of declared names. Func needs a declarator with parameters, a typedef of
-// a function type or typeof of a function's name: what takes the type of an
-// expression to see is a Var.
+// a function type or typeof of a function's name; see Decl.Unsure.
 const (
 	Func DeclKind = iota + 1
 	Var
@@ -106,6 +105,9 @@ type Decl struct {
 	// Mention: a tag that is declared by its first use (`struct tag *p;`), which
 	// is among the item's Refs as well.
 	Mention bool
+	// Unsure: a Var that is a function if the expression in its typeof is of
+	// function type (DECLARE_STATIC_CALL of a member does that).
+	Unsure bool
 	// Declarator are the tokens of the declarator with asm label and attributes,
 	// without the initialiser. For a tag: from struct, union or enum to the end
 	// of the members and their attributes. For an enumerator: with its value.
@@ -150,6 +152,7 @@ type Ref struct {
 	Tok    int
 	Call   bool // a use in an expression that '(' follows: f(…)
 	InBody bool // in the body of the item's function
+	Quoted bool // the name is a string, the argument of alias, weakref or ifunc
 }
 
 // Local is a declaration in the body of a function whose object outlives the
@@ -159,6 +162,7 @@ type Local struct {
 	Tok        int
 	Storage    Storage
 	Func       bool   // it declares a function
+	Unsure     bool   // as in Decl
 	Statement  [2]int // tokens of the whole declaration with its semicolon; other names may share it
 	Specifiers [2]int
 	Declarator [2]int // as in Decl
