@@ -273,6 +273,9 @@ func (k *binder) fitted(seen *unitAudit) {
 		covered := k.w.covers(name)
 		switch {
 		case covered == CoveredReplaced: // the kernel redirects it to code that is fitted to nothing
+		case k.w.asIs:
+			k.copy(name, "GCC fitted "+name+" to the calls that the unit has, and edits are going to make others")
+			continue
 		case covered != CoveredUnchanged:
 			k.copy(name, "GCC fitted "+name+" to the calls that the unit had before the fix")
 			continue

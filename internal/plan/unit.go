@@ -27,12 +27,16 @@ type work struct {
 	object  string
 	command *kbuild.Command
 	unitOf  *compiled // what it was compiled to
-	result  *delta.Result
-	clones  [2]*compiler.Clones // before, after; nil if GCC wrote none
-	match   *runpre.UnitMatch
-	cl      *closure.Closure
-	found   map[*closure.Need]*Found
-	drops   []closure.Drop
+	// asIs: functions as they are were asked for, and the bodies of bodyNames are
+	// going to change.
+	asIs      bool
+	bodyNames []string
+	result    *delta.Result
+	clones    [2]*compiler.Clones // before, after; nil if GCC wrote none
+	match     *runpre.UnitMatch
+	cl        *closure.Closure
+	found     map[*closure.Need]*Found
+	drops     []closure.Drop
 	// carried are functions that differ and are copied for their callers, since
 	// they cannot be redirected; calls says which one a caller is replaced for.
 	carried []*delta.Item
@@ -116,6 +120,9 @@ func (w *work) describeDifference(ch delta.Change) string {
 	if w.calls[ch.After] != "" {
 		return "in nothing but which copy it calls"
 	}
+	if w.asIs {
+		return "none yet"
+	}
 	return fmt.Sprintf("%s+%#x: %s", ch.Where.Name, ch.Offset, ch.What)
 }
 
@@ -178,7 +185,10 @@ func (w *work) reason(ch delta.Change) Reason {
 		return Reason{Kind: Calls, Via: []string{}, Text: why}
 	}
 	for _, e := range w.unit.Edited {
-		if sameFunction(ch.After.Name, e) {
+		if w.asIs && ch.After.Name == e {
+			return Reason{Kind: Requested, Via: []string{}, Text: "it was asked for"}
+		}
+		if !w.asIs && sameFunction(ch.After.Name, e) {
 			return Reason{Kind: Edited, Via: []string{}, Text: "the fix changes " + e}
 		}
 	}
@@ -198,6 +208,9 @@ func (w *work) reason(ch delta.Change) Reason {
 			}
 			return Reason{Kind: Inlines, Via: via, Text: fmt.Sprintf("GCC copied %s into it", e)}
 		}
+	}
+	if w.asIs {
+		return Reason{Kind: Affected, Via: []string{}, Text: "its code differs when the bodies asked for are hidden: " + ch.What}
 	}
 	return Reason{Kind: Affected, Via: []string{}, Text: "its code differs: " + ch.What}
 }
