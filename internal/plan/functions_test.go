@@ -67,7 +67,7 @@ func TestFunctionsThatAreNone(t *testing.T) {
 		{plan.FunctionSpec{File: "fs/proc/nosuch.c", Name: "vfs_read"}, plan.CodeUnknownFile, []string{"fs/proc/nosuch.c", "defined in fs/read_write.c"}},
 		{plan.FunctionSpec{File: "../../etc/passwd", Name: "root"}, plan.CodeUnknownFile, []string{"no file ../../etc/passwd"}},
 		{plan.FunctionSpec{File: "include/linux/list.h", Name: "list_add"}, plan.CodeUnknownFile, []string{"UNIT.c:list_add"}},
-		{plan.FunctionSpec{Name: "proc_dointvec_minmax_sysadmin"}, plan.CodeSeveralDefinitions, []string{"2 units of this kernel define it", "kernel/printk/sysctl.c", "FILE:proc_"}},
+		{plan.FunctionSpec{Name: "proc_single_open"}, plan.CodeSeveralDefinitions, []string{"2 units of this kernel define it", "fs/proc/base.c", "fs/proc/generic.c", "FILE:proc_"}},
 		{plan.FunctionSpec{Name: "cmdline_proc_shwo"}, plan.CodeUnknownFunction, []string{"near names", "cmdline_proc_show"}},
 		{plan.FunctionSpec{File: "fs/proc/cmdline.c", Name: "fs_initcall"}, plan.CodeMacroOnly, []string{"include/linux/init.h:", "name the functions"}},
 	} {

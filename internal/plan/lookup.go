@@ -95,8 +95,11 @@ func (f *functionFinder) units(ctx context.Context) ([]*foundUnit, error) {
 
 // command is the compile command of a file; nil if it was refused.
 func (f *functionFinder) command(ctx context.Context, spec FunctionSpec, file string) (*kbuild.Command, error) {
-	if _, err := os.Stat(filepath.Join(f.q.Kernel.SourceDir, file)); err != nil || !filepath.IsLocal(file) {
-		e := &FunctionError{Code: CodeUnknownFile, Spec: spec, Why: "the source of the kernel has no file " + file, Advice: "name a C file, relative to the source of the kernel"}
+	e := &FunctionError{Code: CodeUnknownFile, Spec: spec, Why: "the source of the kernel has no file " + file, Advice: "name a C file, relative to the source of the kernel"}
+	if !filepath.IsLocal(file) {
+		return nil, e
+	}
+	if _, err := os.Stat(filepath.Join(f.q.Kernel.SourceDir, file)); err != nil {
 		e.Files, _ = f.definedIn(ctx, spec.Name)
 		return nil, e
 	}

@@ -43,6 +43,9 @@ type work struct {
 	calls   map[*delta.Item]string
 	piece   *closure.Piece
 	unit    Unit
+	// extracted is the file that the new code is from; nil for the binary way.
+	extracted    *SourceObject
+	newFunctions []string // of the fix, by their names in the source
 	// unitAudit is what the audit said of it; nil if there was none.
 	unitAudit *Audit
 }
@@ -358,6 +361,11 @@ func (u *Unit) emptyNotNil() {
 	}
 }
 
+// newInFix reports whether the binary plan's unit has a new function of a name.
+func (w *work) newInFix(name string) bool {
+	return slices.ContainsFunc(w.newFunctions, func(n string) bool { return n == delta.Source(name) })
+}
+
 func (w *work) partReason(it *delta.Item) string {
 	for _, ch := range w.cl.Replaced {
 		switch it {
@@ -374,6 +382,15 @@ func (w *work) partReason(it *delta.Item) string {
 		return "has no fentry: copied for its callers, which are replaced"
 	}
 	switch it.Kind {
+	case delta.Func:
+		switch {
+		case w.extracted == nil:
+		case slices.Contains(w.extracted.Copied, delta.Source(it.Name)):
+			return "function of the unit, copied for the new code"
+		case w.newInFix(it.Name):
+		default:
+			return "function of a header"
+		}
 	case delta.AltAux:
 		return "part of the new code's alternatives"
 	case delta.Const:
