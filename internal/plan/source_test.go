@@ -89,6 +89,56 @@ int klpp_drop_caches_sysctl_handler(struct ctl_table *table, int write,
 	renamed: map[string]string{"klpp_drop_caches_sysctl_handler": "drop_caches_sysctl_handler"},
 }
 
+// dummy is a module.
+var dummyByHand = handMade{
+	edits: []edit{sub("drivers/net/dummy.c", "return NETDEV_TX_OK;", "return NETDEV_TX_BUSY;")},
+	text: `#include <linux/module.h>
+#include <linux/netdevice.h>
+#include <linux/etherdevice.h>
+#include <linux/net_tstamp.h>
+
+netdev_tx_t klpp_dummy_xmit(struct sk_buff *skb, struct net_device *dev);
+netdev_tx_t klpp_dummy_xmit(struct sk_buff *skb, struct net_device *dev)
+{
+	dev_lstats_add(dev, skb->len);
+	skb_tx_timestamp(skb);
+	dev_kfree_skb(skb);
+	return NETDEV_TX_BUSY;
+}
+`,
+	renamed: map[string]string{"klpp_dummy_xmit": "dummy_xmit"},
+}
+
+// The freezer's function is a callback with a warning that comes once: a flag of
+// the kernel's, and an entry of the bug table with another line.
+var freezerByHand = handMade{
+	edits: []edit{sub("kernel/freezer.c", "return TASK_FROZEN;", "return TASK_FROZEN | 1;")},
+	text: `#include <linux/interrupt.h>
+#include <linux/suspend.h>
+#include <linux/syscalls.h>
+#include <linux/freezer.h>
+#include <linux/kthread.h>
+
+int klpp___set_task_frozen(struct task_struct *p, void *arg);
+int klpp___set_task_frozen(struct task_struct *p, void *arg)
+{
+	unsigned int state = READ_ONCE(p->__state);
+
+	if (p->on_rq)
+		return 0;
+	if (p != current && task_curr(p))
+		return 0;
+	if (!(state & (TASK_FREEZABLE | __TASK_STOPPED | __TASK_TRACED)))
+		return 0;
+	if (state & TASK_FREEZABLE)
+		WARN_ON_ONCE(!(state & TASK_NORMAL));
+	WRITE_ONCE(p->__state, TASK_FROZEN);
+	return TASK_FROZEN | 1;
+}
+`,
+	renamed: map[string]string{"klpp___set_task_frozen": "__set_task_frozen"},
+}
+
 // object compiles the extraction in place of its unit.
 func (h *handMade) object(t *testing.T, k *kernel.Kernel, u plan.BuiltUnit, text string) plan.SourceObject {
 	t.Helper()
@@ -110,17 +160,22 @@ func TestSourceWay(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		hand  *handMade
-		rules string
-		refs  []string // names of some references, in order
+		rules []plan.RuleCount
+		refs  []string // names of some references
 	}{
-		{"cmdline", &cmdlineByHand, "", []string{"saved_command_line", "seq_puts"}},
-		{"drop_caches", &dropCachesByHand, "", []string{"drop_pagecache_sb", "stfu.0", "sysctl_drop_caches"}},
+		{"cmdline", &cmdlineByHand, nil, []string{"saved_command_line", "seq_puts"}},
+		{"drop_caches", &dropCachesByHand, nil, []string{"drop_pagecache_sb", "stfu.0", "sysctl_drop_caches"}},
+		{"dummy", &dummyByHand, nil, []string{"consume_skb"}},
+		{"freezer", &freezerByHand, []plan.RuleCount{{Rule: plan.RuleLine, Count: 1}}, []string{"current_task", "task_curr"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			binary := makePlan(t, k, kerneltest.Diff(t, k, c.hand.edits...))
+			if binary.Plan.Verdict != plan.Patch {
+				t.Fatalf("verdict %s: %v", binary.Plan.Verdict, binary.Plan.Refusals)
+			}
 			built := binary.Built()
 			if len(built) != 1 || !slices.Equal(built[0].Replaced, valuesOf(c.hand.renamed)) {
-				t.Fatalf("to be extracted: %+v", built)
+				t.Fatalf("to be extracted: %+v: %v", built, binary.Plan.Refusals)
 			}
 			source, err := binary.FromSource(t.Context(), []plan.SourceObject{c.hand.object(t, k, built[0], c.hand.text)})
 			if err != nil {
@@ -131,7 +186,11 @@ func TestSourceWay(t *testing.T) {
 				t.Fatalf("verdict %s, way %s, %d pieces: %v", p.Verdict, p.Way, len(source.Pieces), p.Refusals)
 			}
 			for _, pr := range p.Units[0].Extraction.Patched {
-				if pr.Verdict != plan.ProofIdentical || pr.WholeSize == 0 || pr.WholeSize != pr.PartSize {
+				want := plan.ProofIdentical
+				if len(c.rules) > 0 {
+					want = plan.ProofNamed
+				}
+				if pr.Verdict != want || !slices.Equal(pr.Rules, c.rules) || pr.WholeSize == 0 || pr.WholeSize != pr.PartSize {
 					t.Errorf("proof %+v", pr)
 				}
 			}
@@ -184,6 +243,39 @@ func checkModule(t *testing.T, k *kernel.Kernel, b *plan.Build) {
 	}
 	for _, o := range report.Objections {
 		t.Errorf("objection: %v", o)
+	}
+}
+
+// Functions as they are go the same way, and the extraction from the source
+// without a fix is held against the unit without it.
+func TestSourceWayAsTheyAre(t *testing.T) {
+	k := kerneltest.Open(t)
+	h := &dropCachesByHand
+	asIs := handMade{text: strings.Replace(h.text, " && sysctl_drop_caches != 2", "", 1), renamed: h.renamed}
+	binary, err := askFor(t, k, plan.FunctionSpec{File: "fs/drop_caches.c", Name: "drop_caches_sysctl_handler"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := asIs.object(t, k, binary.Built()[0], asIs.text)
+	source, err := binary.FromSource(t.Context(), []plan.SourceObject{o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if source.Plan.Verdict != plan.Patch || source.Plan.Units[0].Extraction.Patched[0].Verdict != plan.ProofIdentical {
+		t.Fatalf("verdict %s: %v", source.Plan.Verdict, source.Plan.Refusals)
+	}
+	checkModule(t, k, source)
+	fixed := makePlan(t, k, kerneltest.Diff(t, k, h.edits...))
+	for patched, want := range map[bool]string{false: plan.ProofIdentical, true: plan.ProofUnexplained} {
+		proofs, err := fixed.Prove(t.Context(), o, patched)
+		if err != nil || len(proofs) != 1 || proofs[0].Verdict != want {
+			t.Errorf("patched %t: %+v %v, want %s", patched, proofs, err, want)
+		}
+	}
+	for name, fits := range map[string]bool{"drop_pagecache_sb": true, "sysctl_drop_caches": true, "iterate_supers": true, "nosuch_symbol": false} {
+		if ref, err := fixed.Find("fs/drop_caches.c", name); (err == nil) != fits || fits && ref.Name != name {
+			t.Errorf("find %s: %+v %v", name, ref, err)
+		}
 	}
 }
 
