@@ -81,29 +81,8 @@ func (f *functionFinder) works(ctx context.Context, u *foundUnit, observe bool) 
 	if err != nil {
 		return nil, err
 	}
-	var asked []string
-	for _, spec := range u.specs {
-		name, err := f.function(ctx, u, spec, before, res, unit.Impact.Functions())
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(asked, name) {
-			asked = append(asked, name)
-		}
-	}
-	if len(f.p.Refusals) > 0 {
-		return nil, nil
-	}
-	d := &dependents{unit: unit, why: map[string]string{}}
-	for _, n := range asked {
-		d.add(n, "it was asked for")
-	}
-	if err := d.grow(ctx, observe); err != nil {
-		var not *oracle.NotHiddenError
-		if errors.As(err, &not) {
-			f.p.refuse(Refusal{Code: CodeNotCovered, File: u.source, Symbol: not.Name, Why: "which functions depend on its body could not be observed: " + not.Why, Advice: "review who depends on it, then use --no-audit"})
-			return nil, nil
-		}
+	asked, d, err := f.dependents(ctx, u, unit, before, res, observe)
+	if err != nil || len(f.p.Refusals) > 0 {
 		return nil, err
 	}
 	result := delta.Compare(before, after)
@@ -126,6 +105,33 @@ func (f *functionFinder) works(ctx context.Context, u *foundUnit, observe bool) 
 		out = append(out, w)
 	}
 	return out, nil
+}
+
+// dependents finds the functions asked for in their unit, and who depends on them.
+func (f *functionFinder) dependents(ctx context.Context, u *foundUnit, unit *oracle.Unit, before *delta.Unit, res *kbuild.Result, observe bool) (asked []string, d *dependents, err error) {
+	for _, spec := range u.specs {
+		name, err := f.function(ctx, u, spec, before, res, unit.Impact.Functions())
+		if err != nil {
+			return nil, nil, err
+		}
+		if !slices.Contains(asked, name) {
+			asked = append(asked, name)
+		}
+	}
+	if len(f.p.Refusals) > 0 {
+		return nil, nil, nil
+	}
+	d = &dependents{unit: unit, why: map[string]string{}}
+	for _, n := range asked {
+		d.add(n, "it was asked for")
+	}
+	err = d.grow(ctx, observe)
+	var not *oracle.NotHiddenError
+	if errors.As(err, &not) {
+		f.p.refuse(Refusal{Code: CodeNotCovered, File: u.source, Symbol: not.Name, Why: "which functions depend on its body could not be observed: " + not.Why, Advice: "review who depends on it, then use --no-audit"})
+		return nil, nil, nil
+	}
+	return asked, d, err
 }
 
 // explain says of functions that are no symbol what is replaced in their place.
