@@ -24,6 +24,13 @@
 // Where pairing state is not forced, Compare reports it as ambiguous and does
 // not guess.
 //
+// # A part of a unit
+//
+// CompareExtraction does the same for the object of a file that has only some
+// functions of the unit and declares the rest: an undefined symbol is the item of
+// that name. State is paired there by equal code at equal places, or by being the
+// only candidate; anything less is ambiguous.
+//
 // It knows ELF, instruction boundaries and special sections. It must not know
 // a kernel image, symbol addresses, or what will be done about a difference.
 package delta

@@ -313,7 +313,7 @@ func (c *correlation) extracted(b, a *Item) ExtractedFunc {
 func lines(b, a *Item) (n int) {
 	for i := range min(len(b.Entries), len(a.Entries)) {
 		eb, ea := &b.Entries[i], &a.Entries[i]
-		if eb.Format.Name == special.BugTable && ea.Format.Name == special.BugTable && !bytes.Equal(eb.Data[8:10], ea.Data[8:10]) {
+		if eb.Format.Name == special.BugTable && ea.Format.Name == special.BugTable && eb.Line() != ea.Line() {
 			n++
 		}
 	}

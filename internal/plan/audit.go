@@ -100,7 +100,11 @@ func (a *auditor) work(ctx context.Context, w *work) error {
 		Depends: []Dependent{}, Narrowed: []Dependent{}, Variables: []Dependent{},
 	}
 	for _, c := range seen.depends {
-		a.cover(w, &out.Depends, c, "it depends on a body that the fix changes ("+strings.Join(seen.hidden, ", ")+")")
+		covered := w.covers(c.Symbol)
+		if w.asIs && covered == CoveredUnchanged { // bodies are going to change: that nothing has yet is no answer
+			covered = ""
+		}
+		a.note(w, &out.Depends, c, covered, "it depends on a body that the fix changes ("+strings.Join(seen.hidden, ", ")+")")
 	}
 	calls := w.calledOriginals()
 	for _, c := range seen.narrowed {
@@ -110,6 +114,9 @@ func (a *auditor) work(ctx context.Context, w *work) error {
 	}
 	for _, v := range seen.variables {
 		a.cover(w, &out.Variables, v.Change, "it rests on a fact about static variables of the unit")
+		if w.asIs && w.covers(v.Symbol) == CoveredUnchanged {
+			a.p.warnOnce("variable-fact", fmt.Sprintf("%s: GCC made %s knowing something about static variables that it saw in the unit (%s): an edit that makes it false must replace that function, too", w.source, v.Symbol, orAny(v.Variables)))
+		}
 	}
 	w.unitAudit = out
 	for i := range a.p.Units {
@@ -185,6 +192,9 @@ func (a *auditor) hide(ctx context.Context, w *work, out *unitAudit) error {
 // those of the functions that are replaced or copied, and those that it edits.
 func (w *work) bodies(known []string) []string {
 	want := map[string]bool{}
+	for _, n := range w.bodyNames {
+		want[n] = true
+	}
 	for _, ch := range w.result.Changed {
 		if w.calls[ch.After] == "" {
 			want[delta.Source(ch.Before.Name)] = true
@@ -220,7 +230,18 @@ func (w *work) calledOriginals() map[string]bool {
 
 // cover notes how the patch takes care of a dependent function, or refuses.
 func (a *auditor) cover(w *work, list *[]Dependent, c oracle.Change, why string) {
-	covered := w.covers(c.Symbol)
+	a.note(w, list, c, w.covers(c.Symbol), why)
+}
+
+func orAny(names []string) string {
+	if len(names) == 0 {
+		return "any of them"
+	}
+	return strings.Join(names, ", ")
+}
+
+// note is cover with the answer given.
+func (a *auditor) note(w *work, list *[]Dependent, c oracle.Change, covered, why string) {
 	if covered == "" {
 		a.p.refuse(Refusal{Code: CodeNotCovered, File: w.source, Object: w.object, Symbol: c.Symbol,
 			Why:    why + ", and the patch neither replaces it nor shows that it stays right (" + c.What + ")",
@@ -327,10 +348,10 @@ func (a *auditor) objectOf(w *work) *Object {
 func auditGate(p *Plan, q *Request) bool {
 	switch {
 	case q.NoAudit:
-		p.warn("no-audit", "--no-audit: which functions depend on the bodies that change was not observed, only inferred from what differs")
+		p.warnOnce("no-audit", "--no-audit: which functions depend on the bodies that change was not observed, only inferred from what differs")
 		return false
 	case strings.Contains(q.Kernel.CompilerID, compiler.Clang):
-		p.warn("no-audit", "the kernel was built with "+q.Kernel.CompilerID+": its bodies cannot be hidden from the rest of a unit (Clang has no noipa), so there is no audit")
+		p.warnOnce("no-audit", "the kernel was built with "+q.Kernel.CompilerID+": its bodies cannot be hidden from the rest of a unit (Clang has no noipa), so there is no audit")
 		return false
 	}
 	return true

@@ -49,6 +49,10 @@ func (b *Build) bind(p *Plan, w *work, o *SourceObject) (*work, error) {
 	k.e = delta.CompareExtraction(w.result.After, part, [2]delta.Hosts{whole.Reached, dump.Reached})
 	out := *k.w
 	out.clones = [2]*compiler.Clones{}
+	out.extracted = o
+	for _, it := range w.result.New {
+		out.newFunctions = append(out.newFunctions, delta.Source(it.Name))
+	}
 	out.piece, out.cl, out.found, out.drops = nil, nil, nil, nil
 	out.unit = Unit{Edited: w.unit.Edited, Warnings: w.unit.Warnings}
 	k.out = &out
@@ -182,11 +186,20 @@ func (k *binder) data() bool {
 			}
 			k.refuse(CodeStateDuplicated, a.Name, fmt.Sprintf("%s of the extracted code would be a second one beside the kernel's: %s", a.Kind, why),
 				"build from the binary, or have the functions that use it copied the way that GCC inlined them")
+		case a.Kind == delta.State && !numbered(a) && k.w.result.BeforeOf(w) != nil:
+			k.refuse(CodeExtractedData, a.Name, "the extracted file defines this variable of the unit: GCC would take for granted that no other code writes it", "declare it")
 		case a.Kind != delta.OnceFlag && k.e.Unlike(a) != "":
 			k.refuse(CodeExtractedData, a.Name, fmt.Sprintf("the extracted file defines this %s unlike the unit: %s", a.Kind, k.e.Unlike(a)), "declare it")
 		}
 	}
 	return len(k.p.Refusals) == before
+}
+
+// numbered reports whether a data item has a name that the compiler numbered, as
+// it does for static locals: C code outside the function cannot name them.
+func numbered(it *delta.Item) bool {
+	_, yes := delta.Stem(it.Name)
+	return yes
 }
 
 // identity refuses copies of functions whose address becomes a value: the
@@ -273,6 +286,9 @@ func (k *binder) fitted(seen *unitAudit) {
 		covered := k.w.covers(name)
 		switch {
 		case covered == CoveredReplaced: // the kernel redirects it to code that is fitted to nothing
+		case k.w.asIs:
+			k.copy(name, "GCC fitted "+name+" to the calls that the unit has, and edits are going to make others")
+			continue
 		case covered != CoveredUnchanged:
 			k.copy(name, "GCC fitted "+name+" to the calls that the unit had before the fix")
 			continue

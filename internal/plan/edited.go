@@ -26,7 +26,7 @@ var (
 func EditedFunctions(f *patch.AppliedFile) (names []string, outside bool) {
 	found := map[string]bool{}
 	note := func(text []byte, r patch.Range) {
-		lines := bytes.SplitAfter(text, []byte("\n"))
+		lines := splitLines(text)
 		for n := r.First; n <= r.Last && n <= len(lines); n++ {
 			if name := enclosing(lines, n-1); name != "" {
 				found[name] = true
@@ -45,6 +45,8 @@ func EditedFunctions(f *patch.AppliedFile) (names []string, outside bool) {
 	sort.Strings(names)
 	return names, outside
 }
+
+func splitLines(text []byte) [][]byte { return bytes.SplitAfter(text, []byte("\n")) }
 
 // enclosing is the name of the function whose text holds line at (from 0).
 func enclosing(lines [][]byte, at int) string {

@@ -113,8 +113,8 @@ func (q *Request) stage(p *Plan, name string, step func() error) error {
 // tool, cancellation); a fix that cannot be live patched gives a plan with the
 // verdict Refused.
 func Make(ctx context.Context, q Request) (*Build, error) {
-	if len(q.Functions) > 0 {
-		return nil, errors.New("make a plan of functions as they are: not written yet")
+	if len(q.Functions) > 0 && len(q.Patches) > 0 {
+		return nil, errors.New("make a plan: patches and functions were given; give one of the two")
 	}
 	p := newPlan(&q)
 	b := &Build{Plan: p, request: &q}
@@ -131,7 +131,12 @@ func Make(ctx context.Context, q Request) (*Build, error) {
 		p.Verdict = Refused
 		return b, nil
 	}
-	works, err := compileAll(ctx, p, &q, files)
+	var works []*work
+	if len(q.Functions) > 0 {
+		works, err = asTheyAre(ctx, p, &q)
+	} else {
+		works, err = compileAll(ctx, p, &q, files)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -48,8 +48,7 @@ type proofInput struct {
 	whole, part         *delta.Unit
 	levelled            map[*object.Symbol]bool // names of functions that were restored in the part
 	wholeDump, partDump *compiler.Clones        // the part's with the unit's names
-	functions           map[string]bool         // of the unit, to be proved: those that the part is about
-	replaced            []string                // those of them that get callers from outside
+	replaced            []string                // functions that get callers from outside
 	textEqual           bool
 	// apart compiles the whole unit with a tail behind its text, nil if the
 	// compiler refuses that.
@@ -67,7 +66,7 @@ func (b *Build) Prove(ctx context.Context, o SourceObject, patched bool) ([]Proo
 	if patched {
 		res, overlay = w.unitOf.after, w.unitOf.overlay
 	}
-	in := proofInput{textEqual: o.TextEqual, functions: map[string]bool{}}
+	in := proofInput{textEqual: o.TextEqual}
 	if in.whole, err = readUnit(res.Object); err != nil {
 		return nil, fmt.Errorf("prove the extraction of %s: %w", o.Source, err)
 	}
@@ -88,13 +87,9 @@ func (b *Build) Prove(ctx context.Context, o SourceObject, patched bool) ([]Proo
 		return nil, err
 	}
 	for _, n := range o.Renamed {
-		in.functions[n] = true
 		in.replaced = append(in.replaced, n)
 	}
 	slices.Sort(in.replaced)
-	for _, n := range o.Copied {
-		in.functions[n] = true
-	}
 	in.apart = func(tail string) (*delta.Unit, error) { return b.compileApart(ctx, w, overlay, tail) }
 	proofs, err := in.prove()
 	if err != nil {
@@ -148,7 +143,8 @@ func (b *Build) compileApart(ctx context.Context, w *work, overlay map[string][]
 	return readUnit(r.Object)
 }
 
-// prove gives one Proof for each function, in the order of the part.
+// prove gives one Proof for each function of the part, those of headers
+// included, in the order of its object.
 func (in *proofInput) prove() ([]Proof, error) {
 	e := delta.CompareExtraction(in.whole, in.part, in.hosts())
 	var apart *delta.Extraction
@@ -167,7 +163,7 @@ func (in *proofInput) prove() ([]Proof, error) {
 	}
 	var out []Proof
 	for _, it := range in.part.Items {
-		if it.Kind != delta.Func || it.Parent != nil || !in.functions[delta.Source(it.Name)] {
+		if it.Kind != delta.Func || it.Parent != nil {
 			continue
 		}
 		p := Proof{Function: it.Name, Verdict: ProofIdentical, Rules: []RuleCount{}, PartSize: sizeWithCold(it)}

@@ -20,7 +20,6 @@ import (
 type provedCase struct {
 	name        string
 	whole, part string
-	copied      string // by spaces
 	textEqual   bool
 	want        string // FUNCTION VERDICT RULE×COUNT…, one function after the other
 }
@@ -49,11 +48,11 @@ var provedCases = []provedCase{
 	{name: "clone in the unit", whole: shared + "noinline static int helper(const struct s *p) { return g(p->a) + 1; }\nint foo(struct s *p) { return helper(p) + 1; }",
 		part: shared + "int helper(const struct s *); int klpp_foo(struct s *p) { return helper(p) + 1; }", want: "foo named unit-knowledge×1 clone×1"},
 	{name: "the same clone in both", whole: shared + "noinline static int helper(const struct s *p) { return g(p->a) + 1; }\nint foo(struct s *p) { return helper(p) + 1; }",
-		part:   shared + "noinline static int helper(const struct s *p) { return g(p->a) + 1; }\nint klpp_foo(struct s *p) { return helper(p) + 1; }",
-		copied: "helper", want: "helper.isra.0 identical foo identical"},
+		part: shared + "noinline static int helper(const struct s *p) { return g(p->a) + 1; }\nint klpp_foo(struct s *p) { return helper(p) + 1; }",
+		want: "helper.isra.0 identical foo identical"},
 	{name: "the same clone with another body", whole: shared + "noinline static int helper(const struct s *p) { return g(p->a) + 1; }\nint foo(struct s *p) { return helper(p) + 1; }",
-		part:   shared + "noinline static int helper(const struct s *p) { return g(p->a) + 2; }\nint klpp_foo(struct s *p) { return helper(p) + 1; }",
-		copied: "helper", want: "helper.isra.0 unexplained foo identical"},
+		part: shared + "noinline static int helper(const struct s *p) { return g(p->a) + 2; }\nint klpp_foo(struct s *p) { return helper(p) + 1; }",
+		want: "helper.isra.0 unexplained foo identical"},
 	{name: "facts about a callee", whole: shared + "noinline static int helper(int x) { return x * 3 ^ 5; }\nint (*const table[])(int) = { helper };\nint foo(int x) { return helper(x) + g(x) + helper(x); }",
 		part: shared + "int helper(int); int klpp_foo(int x) { return helper(x) + g(x) + helper(x); }", want: "foo named unit-knowledge×1"},
 	{name: "a variable whose address nobody has", whole: shared + "static int v; int get(void) { return v; } int foo(int *p) { v = 1; *p = 2; return v; }", part: shared + "extern int v; int klpp_foo(int *p) { v = 1; *p = 2; return v; }", want: "foo named unit-knowledge×1"},
@@ -62,11 +61,11 @@ var provedCases = []provedCase{
 	{name: "callers that only the unit has", whole: shared + "noinline static int foo(int x) { return x ? g(x) : 7; } int user(int x) { return foo((x & 3) + 5) + 1; } int user2(void) { return foo(9) + 2; }",
 		part: shared + "int klpp_foo(int x) { return x ? g(x) : 7; }", want: "foo named unit-knowledge×1"},
 	{name: "copied into one caller, in the unit for two", whole: shared + big + "int foo(int x) { return helper(x); }\nint bar(int x) { return helper(x) + 1; }",
-		part: shared + big + "int klpp_foo(int x) { return helper(x); }", copied: "helper", textEqual: true, want: "foo named inlining×1"},
+		part: shared + big + "int klpp_foo(int x) { return helper(x); }", textEqual: true, want: "foo named inlining×1"},
 	{name: "the same, and nothing is known of the texts", whole: shared + big + "int foo(int x) { return helper(x); }\nint bar(int x) { return helper(x) + 1; }",
-		part: shared + big + "int klpp_foo(int x) { return helper(x); }", copied: "helper", want: "foo unexplained"},
+		part: shared + big + "int klpp_foo(int x) { return helper(x); }", want: "foo unexplained"},
 	{name: "a function of its own in the part only", whole: shared + "static int helper(int x) { return g(x) ^ 3; }\nint foo(int x) { return helper(x); }",
-		part: shared + "noinline static int helper(int x) { return g(x) ^ 3; }\nint klpp_foo(int x) { return helper(x); }", copied: "helper", textEqual: true,
+		part: shared + "noinline static int helper(int x) { return g(x) ^ 3; }\nint klpp_foo(int x) { return helper(x); }", textEqual: true,
 		want: "helper named callee-not-inlined×1 foo named inlining×1"},
 }
 
@@ -100,10 +99,7 @@ func proveText(t *testing.T, c *provedCase) []Proof {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := proofInput{whole: whole, textEqual: c.textEqual, replaced: []string{"foo"}, functions: map[string]bool{"foo": true}}
-	for _, n := range strings.Fields(c.copied) {
-		in.functions[n] = true
-	}
+	in := proofInput{whole: whole, textEqual: c.textEqual, replaced: []string{"foo"}}
 	if in.wholeDump, err = compiler.ParseClones(dump); err != nil {
 		t.Fatal(err)
 	}

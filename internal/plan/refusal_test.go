@@ -141,6 +141,11 @@ func TestEveryCodeHasACase(t *testing.T) {
 		plan.CodeNotCovered:      "TestWhatThePatchDoesNotCoverIsRefused",
 		plan.CodeModuleSpecial:   "of the writer: TestModuleSpecial in cmd/kmend",
 		plan.CodeVerify:          "a defect of kmend",
+		plan.CodeStateDuplicated: "TestBind, TestSourceWayRefuses",
+		plan.CodeExtractedSet:    "TestBind",
+		plan.CodeExtractedData:   "TestBind, TestSourceWayRefuses",
+		plan.CodeExtractedText:   "TestSourceWayRefuses",
+		plan.CodeCloneReplaced:   "TestBind",
 	}
 	for _, code := range codes(t) {
 		has := slices.ContainsFunc(refusalCases, func(c refusalCase) bool { return c.code == code })

@@ -114,16 +114,8 @@ func (b *Build) FromSource(ctx context.Context, objects []SourceObject) (*Build,
 	if b.Plan.Verdict != Patch || b.Plan.Way != WayBinary {
 		return nil, fmt.Errorf("make plan %s from extracted files: it is a plan of verdict %s, way %s; only one of verdict %s, way %s can be", b.Plan.Name, b.Plan.Verdict, b.Plan.Way, Patch, WayBinary)
 	}
-	p := newPlan(b.request)
-	p.Way, p.Patches, p.Files = WaySource, b.Plan.Patches, b.Plan.Files
-	p.Timings = slices.Clone(b.Plan.Timings)
-	for _, w := range b.Plan.Warnings {
-		if w.Code != "module-reload" && w.Code != "tracepoint-off" { // resolving finds those again
-			p.Warnings = append(p.Warnings, w)
-		}
-	}
+	p := b.sourcePlan()
 	out := &Build{Plan: p, request: b.request, modules: b.modules, audited: b.audited}
-	var must *CopyError
 	err := b.request.stage(p, "bind", func() error {
 		for _, w := range b.works {
 			i := slices.IndexFunc(objects, func(o SourceObject) bool { return o.Source == w.source })
@@ -131,7 +123,7 @@ func (b *Build) FromSource(ctx context.Context, objects []SourceObject) (*Build,
 				return fmt.Errorf("no file was extracted from %s", w.source)
 			}
 			s, err := b.bind(p, w, &objects[i])
-			if errors.As(err, &must) {
+			if must := (*CopyError)(nil); errors.As(err, &must) {
 				return err
 			}
 			if err != nil {
@@ -147,17 +139,16 @@ func (b *Build) FromSource(ctx context.Context, objects []SourceObject) (*Build,
 	if err := out.proveSources(ctx, b, objects); err != nil {
 		return nil, err
 	}
-	if len(p.Refusals) > 0 {
+	if len(p.Refusals) == 0 {
+		if err := out.finishSource(b); err != nil {
+			return nil, err
+		}
+	} else {
 		for _, w := range out.works { // what was decided and proved helps to understand why
 			w.unit.Source, w.unit.Object = w.source, w.object
 			w.unit.emptyNotNil()
 			p.Units = append(p.Units, w.unit)
 		}
-		p.Verdict = Refused
-		return out, nil
-	}
-	if err := out.finishSource(b); err != nil {
-		return nil, err
 	}
 	if len(p.Refusals) > 0 {
 		p.Verdict = Refused
@@ -165,6 +156,19 @@ func (b *Build) FromSource(ctx context.Context, objects []SourceObject) (*Build,
 	}
 	p.Verdict = Patch
 	return out, b.request.stage(p, "cut", func() error { return out.cut(out.works) })
+}
+
+// sourcePlan is a plan for what b is for, with nothing in it yet.
+func (b *Build) sourcePlan() *Plan {
+	p := newPlan(b.request)
+	p.Way, p.Patches, p.Files = WaySource, b.Plan.Patches, b.Plan.Files
+	p.Timings = slices.Clone(b.Plan.Timings)
+	for _, w := range b.Plan.Warnings {
+		if w.Code != "module-reload" && w.Code != "tracepoint-off" { // resolving finds those again
+			p.Warnings = append(p.Warnings, w)
+		}
+	}
+	return p
 }
 
 // proveSources adds the proofs of what goes into the module. A function that
@@ -188,9 +192,8 @@ func (b *Build) proveSources(ctx context.Context, binary *Build, objects []Sourc
 					}
 				}
 			}
-			u := &SourceUnit{File: o.File, Decisions: slices.Clone(o.Decisions), Unpatched: slices.Clone(o.Unpatched), Patched: proved[w.source]}
-			u.Decisions, u.Unpatched, u.Patched = append([]Decision{}, u.Decisions...), append([]Proof{}, u.Unpatched...), append([]Proof{}, u.Patched...)
-			w.unit.Extraction = u
+			w.unit.Extraction = &SourceUnit{File: o.File, // lists that hold nothing are [] in JSON
+				Decisions: append([]Decision{}, o.Decisions...), Unpatched: append([]Proof{}, o.Unpatched...), Patched: append([]Proof{}, proved[w.source]...)}
 		}
 		return nil
 	})

@@ -27,18 +27,25 @@ type work struct {
 	object  string
 	command *kbuild.Command
 	unitOf  *compiled // what it was compiled to
-	result  *delta.Result
-	clones  [2]*compiler.Clones // before, after; nil if GCC wrote none
-	match   *runpre.UnitMatch
-	cl      *closure.Closure
-	found   map[*closure.Need]*Found
-	drops   []closure.Drop
+	// asIs: functions as they are were asked for, and the bodies of bodyNames are
+	// going to change.
+	asIs      bool
+	bodyNames []string
+	result    *delta.Result
+	clones    [2]*compiler.Clones // before, after; nil if GCC wrote none
+	match     *runpre.UnitMatch
+	cl        *closure.Closure
+	found     map[*closure.Need]*Found
+	drops     []closure.Drop
 	// carried are functions that differ and are copied for their callers, since
 	// they cannot be redirected; calls says which one a caller is replaced for.
 	carried []*delta.Item
 	calls   map[*delta.Item]string
 	piece   *closure.Piece
 	unit    Unit
+	// extracted is the file that the new code is from; nil for the binary way.
+	extracted    *SourceObject
+	newFunctions []string // of the fix, by their names in the source
 	// unitAudit is what the audit said of it; nil if there was none.
 	unitAudit *Audit
 }
@@ -116,6 +123,9 @@ func (w *work) describeDifference(ch delta.Change) string {
 	if w.calls[ch.After] != "" {
 		return "in nothing but which copy it calls"
 	}
+	if w.asIs {
+		return "none yet"
+	}
 	return fmt.Sprintf("%s+%#x: %s", ch.Where.Name, ch.Offset, ch.What)
 }
 
@@ -178,7 +188,10 @@ func (w *work) reason(ch delta.Change) Reason {
 		return Reason{Kind: Calls, Via: []string{}, Text: why}
 	}
 	for _, e := range w.unit.Edited {
-		if sameFunction(ch.After.Name, e) {
+		if w.asIs && ch.After.Name == e {
+			return Reason{Kind: Requested, Via: []string{}, Text: "it was asked for"}
+		}
+		if !w.asIs && sameFunction(ch.After.Name, e) {
 			return Reason{Kind: Edited, Via: []string{}, Text: "the fix changes " + e}
 		}
 	}
@@ -198,6 +211,9 @@ func (w *work) reason(ch delta.Change) Reason {
 			}
 			return Reason{Kind: Inlines, Via: via, Text: fmt.Sprintf("GCC copied %s into it", e)}
 		}
+	}
+	if w.asIs {
+		return Reason{Kind: Affected, Via: []string{}, Text: "its code differs when the bodies asked for are hidden: " + ch.What}
 	}
 	return Reason{Kind: Affected, Via: []string{}, Text: "its code differs: " + ch.What}
 }
@@ -345,6 +361,11 @@ func (u *Unit) emptyNotNil() {
 	}
 }
 
+// newInFix reports whether the binary plan's unit has a new function of a name.
+func (w *work) newInFix(name string) bool {
+	return slices.ContainsFunc(w.newFunctions, func(n string) bool { return n == delta.Source(name) })
+}
+
 func (w *work) partReason(it *delta.Item) string {
 	for _, ch := range w.cl.Replaced {
 		switch it {
@@ -361,6 +382,15 @@ func (w *work) partReason(it *delta.Item) string {
 		return "has no fentry: copied for its callers, which are replaced"
 	}
 	switch it.Kind {
+	case delta.Func:
+		switch {
+		case w.extracted == nil:
+		case slices.Contains(w.extracted.Copied, delta.Source(it.Name)):
+			return "function of the unit, copied for the new code"
+		case w.newInFix(it.Name):
+		default:
+			return "function of a header"
+		}
 	case delta.AltAux:
 		return "part of the new code's alternatives"
 	case delta.Const:
