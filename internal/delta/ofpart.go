@@ -4,10 +4,10 @@ package delta
 
 // OfPart is the result with an extraction of its After in place of After. The
 // changes, which are some of r, become those of the part's functions; what the
-// part does not define of them is returned as missing. All other functions of
-// the part are new code. A data item of the part is the item before the fix that
+// part does not define of them is returned as missing. Functions of the part for
+// which kept is true are those that the whole had before; all others are new code. A data item of the part is the item before the fix that
 // the whole's item is.
-func (r *Result) OfPart(e *Extraction, changes []Change) (out *Result, missing []Change) {
+func (r *Result) OfPart(e *Extraction, changes []Change, kept func(*ExtractedFunc) bool) (out *Result, missing []Change) {
 	out = &Result{Before: r.Before, After: e.Part, Removed: r.Removed, Ambiguous: map[*Item]string{}, toBefore: map[*Item]*Item{}}
 	replaced := map[*Item]bool{}
 	for _, ch := range changes {
@@ -26,7 +26,7 @@ func (r *Result) OfPart(e *Extraction, changes []Change) (out *Result, missing [
 	}
 	for _, a := range e.Part.Items {
 		if a.Kind.IsCode() {
-			if a.Kind == Func && a.Parent == nil && !replaced[a] {
+			if a.Kind == Func && a.Parent == nil && !replaced[a] && !out.keeps(r, e, a, kept) {
 				out.New = append(out.New, a)
 			}
 			continue
@@ -44,6 +44,16 @@ func (r *Result) OfPart(e *Extraction, changes []Change) (out *Result, missing [
 		}
 	}
 	return out, missing
+}
+
+// keeps notes a function of the part that is the one the whole had before.
+func (r *Result) keeps(whole *Result, e *Extraction, a *Item, kept func(*ExtractedFunc) bool) bool {
+	f := e.Func(a.Name)
+	if f == nil || whole.toBefore[f.Whole] == nil || !kept(f) {
+		return false
+	}
+	r.toBefore[a] = whole.toBefore[f.Whole]
+	return true
 }
 
 // funcOf is the comparison of a function of the whole, or nil.

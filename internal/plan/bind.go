@@ -101,7 +101,7 @@ func (k *binder) functions() bool {
 		}
 		changes = append(changes, ch)
 	}
-	result, missing := k.w.result.OfPart(k.e, changes)
+	result, missing := k.w.result.OfPart(k.e, changes, k.ofHeader)
 	for _, ch := range missing {
 		if want[ch.After.Name] {
 			k.refuse(CodeExtractedSet, ch.After.Name, "it has to be replaced, and the extracted file does not define it", "extract it, too")
@@ -130,6 +130,17 @@ func (k *binder) functions() bool {
 		}
 	}
 	return len(k.p.Refusals) == before
+}
+
+// ofHeader reports whether a function that the extracted file has out of a
+// header, as the unit has it, is the kernel's: both compiles gave it the same
+// code, so there is no need of a second one, with an address of its own.
+func (k *binder) ofHeader(f *delta.ExtractedFunc) bool {
+	name := f.Part.Name
+	if f.What != "" || slices.Contains(k.o.Copied, name) || slices.Contains(k.w.carried, f.Whole) {
+		return false
+	}
+	return !slices.ContainsFunc(k.w.result.Changed, func(ch delta.Change) bool { return ch.After == f.Whole })
 }
 
 func slicesOf(m map[string]string) (out []string) {
@@ -231,7 +242,7 @@ func (k *binder) needs(dump *compiler.Clones) {
 		}
 		it := after.Defined(n.Extern)
 		if it == nil {
-			if dump.Names(n.Extern) && dump.Reached(n.Extern) != nil && definedHere(dump, n.Extern) {
+			if !slices.Contains(k.o.Elsewhere, n.Extern) && dump.Names(n.Extern) && dump.Reached(n.Extern) != nil && definedHere(dump, n.Extern) {
 				k.copy(n.Extern, n.Extern+" is no function of its own in the kernel: GCC copied it into its callers, or made clones of it")
 			}
 			continue
