@@ -102,10 +102,10 @@ func (e *expander) since(version int) bool {
 	return err == nil && n >= version
 }
 
+var escapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
 // quote makes a string constant of a file's name.
-func quote(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s) + `"`
-}
+func quote(s string) string { return `"` + escapes.Replace(s) + `"` }
 
 // parenthesized reads a parenthesized list behind t and returns its first token.
 func (e *expander) parenthesized(t Token) (first Token, err error) {

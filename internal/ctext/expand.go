@@ -212,21 +212,32 @@ func (e *expander) run() error {
 		if t.Kind == eof {
 			return nil
 		}
-		if len(e.out) >= e.max.tokens {
-			return &SyntaxError{Off: t.Off, Why: fmt.Sprintf("the expansion has more than %d tokens", e.max.tokens)}
-		}
 		id := int32(0)
 		if t.Kind == Ident {
 			id = e.macro(t.Name)
 		}
 		if id == 0 {
-			e.out = append(e.out, t)
-			continue
+			err = e.emit(t)
+		} else {
+			err = e.outermost(t, id)
 		}
-		if err := e.outermost(t, id); err != nil {
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// emit appends a token to the result, whose room doubles: append alone would copy
+// long lists many times.
+func (e *expander) emit(t Token) error {
+	if n := len(e.out); n == cap(e.out) {
+		e.out = slices.Grow(e.out, n)
+	}
+	if len(e.out) >= e.max.tokens {
+		return &SyntaxError{Off: e.group.From, Why: fmt.Sprintf("the expansion has more than %d tokens", e.max.tokens)}
+	}
+	e.out = append(e.out, t)
+	return nil
 }
 
 // outermost expands the macro that t is the name of, and all that follows from
@@ -242,8 +253,7 @@ func (e *expander) outermost(t Token, id int32) error {
 		return err
 	}
 	if !entered {
-		e.out = append(e.out, t)
-		return nil
+		return e.emit(t)
 	}
 	var space spacing
 	space.pad(padOf(t))
@@ -257,10 +267,9 @@ func (e *expander) outermost(t Token, id int32) error {
 			continue
 		}
 		k.Flags = k.Flags&Placeholder | space.of(k)
-		if len(e.out) >= e.max.tokens {
-			return &SyntaxError{Off: t.Off, Why: fmt.Sprintf("the expansion has more than %d tokens", e.max.tokens)}
+		if err := e.emit(k); err != nil {
+			return err
 		}
-		e.out = append(e.out, k)
 	}
 	for i := start; i < len(e.out); i++ {
 		e.out[i].From, e.out[i].To = e.group.From, e.group.To
