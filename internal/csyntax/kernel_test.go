@@ -93,13 +93,13 @@ func checkUnit(t *testing.T, gcc []string, text []byte, rename bool) {
 	if t.Failed() {
 		return
 	}
-	before, aux := assemble(t, gcc, u, nil, rename)
+	before, aux := assemble(t, gcc, u, text, nil, rename)
 	checkFunctions(t, u, aux)
 	places := 0
 	if rename {
 		r := newRenaming(u, refs)
 		places = len(r.at)
-		after, _ := assemble(t, gcc, u, r.at, true)
+		after, _ := assemble(t, gcc, u, text, r.at, true)
 		if diff := r.firstDifference(before, after); diff != "" {
 			t.Error(diff)
 		}
@@ -107,14 +107,23 @@ func checkUnit(t *testing.T, gcc []string, text []byte, rename bool) {
 	t.Logf("%d tokens, %d items, %d uses, %d places renamed", len(tokens), len(u.Items), count, places)
 }
 
+// pragmaLine is one that may change code; those for diagnostics may stand where
+// they get in the way of one token on a line.
+var pragmaLine = regexp.MustCompile(`(?m)^#pragma (pack|GCC (visibility|optimize|target|push_options|pop_options|reset_options)).*\n`)
+
 // assemble compiles the tokens of a unit, one on a line, some of them with
 // another text, and returns the assembly, if code is set, and what -aux-info
 // says.
-func assemble(t *testing.T, gcc []string, u *Unit, other map[int]string, code bool) (assembly, aux []byte) {
+func assemble(t *testing.T, gcc []string, u *Unit, source []byte, other map[int]string, code bool) (assembly, aux []byte) {
 	t.Helper()
 	dir := t.TempDir()
+	pragmas := pragmaLine.FindAllIndex(source, -1)
 	var text bytes.Buffer
 	for i := range u.Tokens {
+		for len(pragmas) > 0 && pragmas[0][0] < int(u.Tokens[i].Off) {
+			fmt.Fprintf(&text, "%s# %d \"a.i\"\n", source[pragmas[0][0]:pragmas[0][1]], i+1)
+			pragmas = pragmas[1:]
+		}
 		if s, ok := other[i]; ok {
 			text.WriteString(s)
 		} else {
