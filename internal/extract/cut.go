@@ -81,6 +81,9 @@ func cut(q *Request) (*cutter, error) {
 			return nil, err
 		}
 	}
+	for _, first := range slices.Sorted(maps.Keys(c.out)) {
+		c.pushChunk(c.out[first])
+	}
 	c.always()
 	for _, n := range slices.SortedFunc(maps.Keys(q.needed), compareNames) {
 		c.use(n, int32(len(c.doc.Text)), false, "")
@@ -129,10 +132,17 @@ func (c *cutter) target(name string) error {
 	e := c.emit(def.Item, asReplace)
 	e.names[name] = true
 	c.record(&Decision{Name: name, Kind: KindFunction, What: Replace, Origin: c.origin(it.From, it.To), Why: c.q.Replace[name]}, false)
-	for _, i := range e.items {
-		c.push(task{item: i})
-	}
 	return nil
+}
+
+// pushChunk follows a piece of text; of one that a macro made along with a
+// replaced function, what comes along.
+func (c *cutter) pushChunk(e *emission) {
+	for _, i := range e.items {
+		if len(e.items) == 1 || e.mode != asReplace || c.partOfMacro(i, e) {
+			c.push(task{item: i})
+		}
+	}
 }
 
 // definition is the item that defines a name, or nil.

@@ -157,9 +157,7 @@ func (c *cutter) copyFunction(n Name, refs []csyntax.DeclRef, def *csyntax.DeclR
 	if c.cloned(n.Text) {
 		e.protos[n.Text] = protoNoinline
 	}
-	for _, i := range e.items {
-		c.push(task{item: i})
-	}
+	c.pushChunk(e)
 	c.forward(n, refs, def)
 }
 

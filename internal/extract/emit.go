@@ -245,21 +245,15 @@ func (c *cutter) staticWord(it *csyntax.Item, d *csyntax.Decl) ([]edit, bool) {
 // expanded, but for a body that is text. Declarations that only the macro's
 // other uses need (metadata, aliases) are left out.
 func (c *cutter) spelledOut(item int, e *emission) (string, error) {
+	if !c.partOfMacro(item, e) {
+		return "", nil
+	}
 	it := &c.u.Items[item]
 	if it.Kind != csyntax.Function {
-		if it.Kind == csyntax.Declaration && len(it.Decls) == 1 && it.Decls[0].Kind == csyntax.Func && !it.Decls[0].Def {
-			name := c.u.Names.Text(it.Decls[0].Name)
-			if !e.names[name] && c.usedIn(name, e) {
-				return c.tokens(it.First, it.Last, nil, nil) + "\n", nil
-			}
-		}
-		return "", nil
+		return c.tokens(it.First, it.Last, nil, nil) + "\n", nil
 	}
 	d := c.functionDecl(item)
 	name := c.u.Names.Text(d.Name)
-	if !e.names[name] && !c.usedIn(name, e) {
-		return "", nil
-	}
 	rename := map[int]string{}
 	var drop func(string) bool
 	if e.names[name] {
@@ -283,6 +277,22 @@ func (c *cutter) spelledOut(item int, e *emission) (string, error) {
 		return c.tokens(it.First, it.Body, rename, drop) + marker + c.source(open.From, last.To, c.renames([]int{item})) + "\n", nil
 	}
 	return c.tokens(it.First, it.Body, rename, drop) + "\n" + c.tokens(it.Body, it.Last, rename, nil) + "\n", nil
+}
+
+// partOfMacro reports whether an item that a macro made along with a replaced
+// function has to come along: the function, what it calls, and prototypes of
+// that.
+func (c *cutter) partOfMacro(item int, e *emission) bool {
+	it := &c.u.Items[item]
+	d := c.functionDecl(item)
+	if d == nil {
+		return false
+	}
+	name := c.u.Names.Text(d.Name)
+	if it.Kind == csyntax.Function {
+		return e.names[name] || c.usedIn(name, e)
+	}
+	return it.Kind == csyntax.Declaration && len(it.Decls) == 1 && !d.Def && !e.names[name] && c.usedIn(name, e)
 }
 
 // usedIn reports whether an item of the chunk, other than its definition, uses
