@@ -165,7 +165,7 @@ func (c *cutter) copyFunction(n Name, refs []csyntax.DeclRef, def *csyntax.DeclR
 func (c *cutter) forward(n Name, refs []csyntax.DeclRef, def *csyntax.DeclRef) {
 	for _, r := range refs {
 		it := &c.u.Items[r.Item]
-		if r.Item >= def.Item || !c.stays.isOwn(it.From) {
+		if r.Item >= def.Item || !c.stays.isOwn(it.From) || it.Chunk == c.u.Items[def.Item].Chunk {
 			continue
 		}
 		c.emit(r.Item, asStub).names[n.Text] = true

@@ -359,8 +359,8 @@ func isCloneName(name string) bool {
 	return slices.ContainsFunc([]string{".isra.", ".constprop.", ".part."}, func(s string) bool { return strings.Contains(name, s) })
 }
 
-// bodiesIn lists the functions whose bodies a compile copied into the function
-// of a name, by the names of the source.
+// bodiesIn lists the functions whose bodies, or parts of them (.part), a compile
+// copied into the function of a name.
 func bodiesIn(c *compiler.Clones, into string) map[string]bool {
 	out, reached := map[string]bool{}, map[compiler.Node]bool{}
 	for again := true; again; {
@@ -368,11 +368,19 @@ func bodiesIn(c *compiler.Clones, into string) map[string]bool {
 		for _, cl := range c.Clones {
 			if (cl.To.Name == into || reached[cl.To]) && !reached[cl.From] && cl.From.Name != into {
 				reached[cl.From], again = true, true
-				out[delta.Source(cl.From.Name)] = true
+				out[unnumbered(cl.From.Name)] = true
 			}
 		}
 	}
 	return out
+}
+
+// unnumbered is the name of a function or clone without the compiler's number.
+func unnumbered(name string) string {
+	if i := strings.LastIndexByte(name, '.'); i > 0 && strings.Trim(name[i+1:], "0123456789") == "" {
+		return name[:i]
+	}
+	return name
 }
 
 // differing counts the names that only one of two sets has.
