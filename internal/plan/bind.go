@@ -231,7 +231,7 @@ func (k *binder) needs(dump *compiler.Clones) {
 		}
 		it := after.Defined(n.Extern)
 		if it == nil {
-			if dump.Names(n.Extern) && dump.Reached(n.Extern) != nil && definedHere(dump, n.Extern) {
+			if dump.Names(n.Extern) && !undefinedIn(k.w.result.Before, n.Extern) && !undefinedIn(after, n.Extern) {
 				k.copy(n.Extern, n.Extern+" is no function of its own in the kernel: GCC copied it into its callers, or made clones of it")
 			}
 			continue
@@ -255,10 +255,11 @@ func (k *binder) needs(dump *compiler.Clones) {
 	}
 }
 
-// definedHere reports whether the account of a compile has lines that only the
-// definition of a function gives: a body that was copied.
-func definedHere(dump *compiler.Clones, name string) bool {
-	return slices.ContainsFunc(dump.Clones, func(c compiler.Clone) bool { return c.From.Name == name })
+// undefinedIn reports whether a unit uses a symbol that it does not define. GCC's
+// account may have a body of that name all the same: a header's, to be inlined
+// only (gnu_inline), of a function that is elsewhere (fortify-string.h).
+func undefinedIn(u *delta.Unit, name string) bool {
+	return slices.ContainsFunc(u.File.Symbols, func(s *object.Symbol) bool { return s.Name == name && s.IsUndefined() })
 }
 
 // oldCode reports whether a function of the unit changes and is not redirected.

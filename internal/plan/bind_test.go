@@ -37,7 +37,9 @@ const (
 	fooIs    = "int g(int), h(int);\nint foo(int x) { return g(x) + 2; }\n"
 	fooPart  = "int g(int), h(int);\nint klpp_foo(int x) { return g(x) + 2; }\n"
 	helperIn = "static int helper(int x) { return g(x) * 5; }\n"
-	counts   = "int g(int); int foo(int x) { static int count = 3; count += g(x); return count + 1; } int bar(int x) { static int count = 3; count += g(x); return count + 7; }\n"
+	// as fortify-string.h does it
+	fortified = "int real_cmp(int) __asm__(\"cmp\"); extern inline __attribute__((always_inline, gnu_inline)) int cmp(int x) { return real_cmp(x & 7); }\n"
+	counts    = "int g(int); int foo(int x) { static int count = 3; count += g(x); return count + 1; } int bar(int x) { static int count = 3; count += g(x); return count + 7; }\n"
 )
 
 var bindCases = []bindCase{
@@ -74,6 +76,8 @@ var bindCases = []bindCase{
 		part: "int helper(int); int klpp_foo(int x) { return helper(x) + 2; }", copy: "helper"},
 	{name: "the same, copied", before: "int g(int);\n" + helperIn + "int foo(int x) { return helper(x) + 1; }", after: "int g(int);\n" + helperIn + "int foo(int x) { return helper(x) + 2; }",
 		part: "int g(int);\n" + helperIn + "int klpp_foo(int x) { return helper(x) + 2; }", included: "foo function"},
+	{name: "inline body in a header of a function elsewhere", before: fortified + "int foo(int x) { return cmp(x) + 1; }", after: fortified + "int foo(int x) { return cmp(x) + 2; }",
+		part: fortified + "int klpp_foo(int x) { return cmp(x) + 2; }", included: "foo function"},
 	{name: "helper of the fix", before: fooWas, after: "int g(int); " + noInline + helperIn + "int foo(int x) { return helper(x) + 2; }", part: "int helper(int); int klpp_foo(int x) { return helper(x) + 2; }", copy: "helper"},
 	{name: "clone that changes", before: "int g(int); struct s { int a; }; " + noInline + "static int helper(struct s *p) { return g(p->a) + 1; } int foo(struct s *p) { return helper(p) + 1; }",
 		after: "int g(int); struct s { int a; }; " + noInline + "static int helper(struct s *p) { return g(p->a) + 2; } int foo(struct s *p) { return helper(p) + 1; }",

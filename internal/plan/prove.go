@@ -245,7 +245,7 @@ func (in *proofInput) tail() string {
 			continue
 		}
 		switch {
-		case it == nil && in.wholeDump.Names(s.Name), it != nil && it.Kind == delta.Func:
+		case it == nil && in.wholeDump.Names(s.Name) && !undefinedIn(in.whole, s.Name), it != nil && it.Kind == delta.Func:
 			if !slices.Contains(in.replaced, s.Name) {
 				hidden = append(hidden, s.Name)
 			}
