@@ -93,8 +93,10 @@ func (b *Build) Find(source, name string) (*Reference, error) {
 	if it := w.result.After.Defined(name); it != nil {
 		n.Item, n.Before = it, w.result.BeforeOf(it)
 		if n.Before == nil {
-			return nil, fmt.Errorf("find %s of %s in the running kernel: the fix adds it", name, source)
+			return nil, fmt.Errorf("find %s of %s in the running kernel: the fix adds it; define it", name, source)
 		}
+	} else if c := w.clones[1]; c != nil && c.Names(name) && !undefinedIn(w.result.Before, name) && !undefinedIn(w.result.After, name) {
+		return nil, fmt.Errorf("find %s of %s in the running kernel: it%s; copy it", name, source, noFunction)
 	}
 	f, err := r.resolve(n)
 	var nf *notFound
