@@ -10,6 +10,7 @@ import (
 	"kmend/internal/closure"
 	"kmend/internal/compiler"
 	"kmend/internal/delta"
+	"kmend/internal/kbuild/types"
 	"kmend/internal/object"
 )
 
@@ -56,6 +57,9 @@ func (b *Build) bind(p *Plan, w *work, o *SourceObject) (*work, error) {
 	out.piece, out.cl, out.found, out.drops = nil, nil, nil, nil
 	out.unit = Unit{Edited: w.unit.Edited, Warnings: w.unit.Warnings}
 	k.out = &out
+	if err := k.types(); err != nil {
+		return nil, err
+	}
 	if !k.functions() || !k.kinds() || !k.data() {
 		return k.out, nil
 	}
@@ -74,6 +78,25 @@ func (b *Build) bind(p *Plan, w *work, o *SourceObject) (*work, error) {
 
 func (k *binder) refuse(code, symbol, why, advice string) {
 	k.p.refuse(Refusal{Code: code, File: k.w.source, Object: k.w.object, Symbol: symbol, Why: why, Advice: advice})
+}
+
+// types refuses declarations of the extracted file that are not the unit's: of
+// types that are laid out otherwise, and of functions and variables with others.
+func (k *binder) types() error {
+	if k.w.unitOf == nil || len(k.o.Types) == 0 || len(k.w.unitOf.after.Types) == 0 {
+		return nil // a compiler that does not describe types
+	}
+	c, err := types.Compare(k.w.unitOf.after.Types, k.o.Types)
+	if err != nil {
+		return fmt.Errorf("compare types: %w", err)
+	}
+	for _, list := range [][]types.Change{c.Types, c.Functions, c.Variables} {
+		for _, ch := range list {
+			k.p.refuse(Refusal{Code: CodeExtractedData, File: k.w.source, Object: k.w.object, Symbol: ch.Kind + " " + ch.Name,
+				Why: "the extracted file declares it unlike the unit: " + ch.Detail, Advice: "take the unit's own declaration", Detail: changedLines(ch.Before, ch.After)})
+		}
+	}
+	return nil
 }
 
 func (k *binder) copy(name, why string) {
@@ -242,9 +265,7 @@ func (k *binder) needs(dump *compiler.Clones) {
 		}
 		it := after.Defined(n.Extern)
 		if it == nil {
-			if !slices.Contains(k.o.Elsewhere, n.Extern) && dump.Names(n.Extern) && dump.Reached(n.Extern) != nil && definedHere(dump, n.Extern) {
-				k.copy(n.Extern, n.Extern+" is no function of its own in the kernel: GCC copied it into its callers, or made clones of it")
-			}
+			k.outside(n, dump)
 			continue
 		}
 		b := k.w.result.BeforeOf(it)
@@ -266,10 +287,28 @@ func (k *binder) needs(dump *compiler.Clones) {
 	}
 }
 
-// definedHere reports whether the account of a compile has lines that only the
-// definition of a function gives: a body that was copied.
-func definedHere(dump *compiler.Clones, name string) bool {
-	return slices.ContainsFunc(dump.Clones, func(c compiler.Clone) bool { return c.From.Name == name })
+// outside looks at a name that the unit with the fix does not define. If it uses
+// it, the name is another unit's. Else the name may have been the unit's own,
+// and gone; the kernel may have something else under it.
+func (k *binder) outside(n *closure.Need, dump *compiler.Clones) {
+	switch {
+	case undefinedIn(k.w.result.Before, n.Extern) || undefinedIn(k.w.result.After, n.Extern):
+	case dump.Names(n.Extern):
+		k.copy(n.Extern, n.Extern+noFunction)
+	case slices.ContainsFunc(n.Uses, func(u closure.Use) bool { return !u.Branch }):
+		k.refuse(CodeExtractedData, n.Extern, "the extracted code uses it, and the unit's object neither has nor uses anything of that name: a variable that GCC did away with there, and the kernel does not have",
+			"define it in the extracted file if it is a constant")
+	}
+}
+
+// noFunction ends a sentence about a function that only GCC's account knows.
+const noFunction = " is no function of its own in the kernel: GCC copied it into its callers, or made clones of it"
+
+// undefinedIn reports whether a unit uses a symbol that it does not define. GCC's
+// account may have a body of that name all the same: a header's, to be inlined
+// only (gnu_inline), of a function that is elsewhere (fortify-string.h).
+func undefinedIn(u *delta.Unit, name string) bool {
+	return slices.ContainsFunc(u.File.Symbols, func(s *object.Symbol) bool { return s.Name == name && s.IsUndefined() })
 }
 
 // oldCode reports whether a function of the unit changes and is not redirected.

@@ -12,6 +12,7 @@ import (
 	"kmend/internal/closure"
 	"kmend/internal/compiler"
 	"kmend/internal/delta"
+	"kmend/internal/kbuild"
 	"kmend/internal/object"
 	"kmend/internal/oracle"
 	"kmend/internal/runpre"
@@ -37,7 +38,10 @@ const (
 	fooIs    = "int g(int), h(int);\nint foo(int x) { return g(x) + 2; }\n"
 	fooPart  = "int g(int), h(int);\nint klpp_foo(int x) { return g(x) + 2; }\n"
 	helperIn = "static int helper(int x) { return g(x) * 5; }\n"
-	counts   = "int g(int); int foo(int x) { static int count = 3; count += g(x); return count + 1; } int bar(int x) { static int count = 3; count += g(x); return count + 7; }\n"
+	typed    = "struct s { int a; int b; };\nint g(int); static int v = 3; void set(int x) { v = x; }\n"
+	// as fortify-string.h does it
+	fortified = "int real_cmp(int) __asm__(\"cmp\"); extern inline __attribute__((always_inline, gnu_inline)) int cmp(int x) { return real_cmp(x & 7); }\n"
+	counts    = "int g(int); int foo(int x) { static int count = 3; count += g(x); return count + 1; } int bar(int x) { static int count = 3; count += g(x); return count + 7; }\n"
 )
 
 var bindCases = []bindCase{
@@ -74,6 +78,16 @@ var bindCases = []bindCase{
 		part: "int helper(int); int klpp_foo(int x) { return helper(x) + 2; }", copy: "helper"},
 	{name: "the same, copied", before: "int g(int);\n" + helperIn + "int foo(int x) { return helper(x) + 1; }", after: "int g(int);\n" + helperIn + "int foo(int x) { return helper(x) + 2; }",
 		part: "int g(int);\n" + helperIn + "int klpp_foo(int x) { return helper(x) + 2; }", included: "foo function"},
+	{name: "variable that GCC did away with", before: "int g(int); static int v = 3; int foo(int x) { return g(v) + 1; }", after: "int g(int); static int v = 3; int foo(int x) { return g(v) + 2; }",
+		part: "int g(int); extern int v; int klpp_foo(int x) { return g(v) + 2; }", refused: []string{"extracted-data v"}},
+	{name: "inline body in a header of a function elsewhere", before: fortified + "int foo(int x) { return cmp(x) + 1; }", after: fortified + "int foo(int x) { return cmp(x) + 2; }",
+		part: fortified + "int klpp_foo(int x) { return cmp(x) + 2; }", included: "foo function"},
+	{name: "the same types", before: typed + "int foo(struct s *p) { return g(p->a) + v; }", after: typed + "int foo(struct s *p) { return g(p->a) + v + 1; }",
+		part: "struct s { int a; int b; };\nint g(int); extern int v; int klpp_foo(struct s *p) { return g(p->a) + v + 1; }", binds: "v→v", included: "foo function"},
+	{name: "type with another layout", before: typed + "int foo(struct s *p) { return g(p->a) + v; }", after: typed + "int foo(struct s *p) { return g(p->a) + v + 1; }",
+		part: "struct s { int b; int a; };\nint g(int); extern int v; int klpp_foo(struct s *p) { return g(p->a) + v + 1; }", refused: []string{"extracted-data struct s"}},
+	{name: "variable of another type", before: typed + "int foo(struct s *p) { return g(p->a) + v; }", after: typed + "int foo(struct s *p) { return g(p->a) + v + 1; }",
+		part: "struct s { int a; int b; };\nint g(int); extern unsigned v; int klpp_foo(struct s *p) { return g(p->a) + v + 1; }", refused: []string{"extracted-data variable v"}},
 	{name: "helper of the fix", before: fooWas, after: "int g(int); " + noInline + helperIn + "int foo(int x) { return helper(x) + 2; }", part: "int helper(int); int klpp_foo(int x) { return helper(x) + 2; }", copy: "helper"},
 	{name: "clone that changes", before: "int g(int); struct s { int a; }; " + noInline + "static int helper(struct s *p) { return g(p->a) + 1; } int foo(struct s *p) { return helper(p) + 1; }",
 		after: "int g(int); struct s { int a; }; " + noInline + "static int helper(struct s *p) { return g(p->a) + 2; } int foo(struct s *p) { return helper(p) + 1; }",
@@ -146,13 +160,23 @@ func TestBind(t *testing.T) {
 	}
 }
 
+// typing has the compiler describe types, as for a kernel's unit.
+var typing = append([]string{"-gbtf"}, cctest.Kernel...)
+
+func btfOf(f *object.File) []byte {
+	if s := f.Section(".BTF"); s != nil {
+		return s.Data
+	}
+	return nil
+}
+
 // bind ties the case's extraction to its unit, without a kernel.
 func (c *bindCase) bind(t *testing.T, p *Plan) (*work, error) {
 	t.Helper()
 	var dumps [2]*compiler.Clones
 	var units [2]*delta.Unit
 	for i, text := range []string{c.before, c.after} {
-		data, clones := cctest.Compile(t, "gcc-12", text, cctest.Kernel...)
+		data, clones := cctest.Compile(t, "gcc-12", text, typing...)
 		var err error
 		if units[i], err = readUnit(data); err != nil {
 			t.Fatal(err)
@@ -162,7 +186,8 @@ func (c *bindCase) bind(t *testing.T, p *Plan) (*work, error) {
 		}
 	}
 	result := delta.Compare(units[0], units[1])
-	w := &work{source: "a.c", object: Vmlinux, result: result, clones: dumps, cl: closure.Select(result), asIs: c.asIs,
+	compiled := &compiled{after: &kbuild.Result{Types: btfOf(units[1].File)}}
+	w := &work{unitOf: compiled, source: "a.c", object: Vmlinux, result: result, clones: dumps, cl: closure.Select(result), asIs: c.asIs,
 		match: &runpre.UnitMatch{Funcs: map[*object.Symbol]*runpre.FuncMatch{}}, unitAudit: &Audit{}}
 	b := &Build{Plan: p, audited: map[string]*unitAudit{"a.c": {}}}
 	for _, n := range strings.Fields(c.narrowed) {
@@ -175,6 +200,11 @@ func (c *bindCase) bind(t *testing.T, p *Plan) (*work, error) {
 	for _, n := range strings.Fields(strings.Trim(c.renamed, "-")) {
 		o.Renamed["klpp_"+n] = n
 	}
-	o.Object, o.Clones = cctest.Compile(t, "gcc-12", c.part, cctest.Kernel...)
+	o.Object, o.Clones = cctest.Compile(t, "gcc-12", c.part, typing...)
+	file, err := object.Read(o.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Types = btfOf(file)
 	return b.bind(p, w, o)
 }

@@ -70,6 +70,7 @@ func TestFunctionsThatAreNone(t *testing.T) {
 		{plan.FunctionSpec{File: "include/linux/list.h", Name: "list_add"}, plan.CodeUnknownFile, []string{"UNIT.c:list_add"}},
 		{plan.FunctionSpec{Name: "proc_single_open"}, plan.CodeSeveralDefinitions, []string{"2 units of this kernel define it", "fs/proc/base.c", "fs/proc/generic.c", "FILE:proc_"}},
 		{plan.FunctionSpec{Name: "cmdline_proc_shwo"}, plan.CodeUnknownFunction, []string{"near names", "cmdline_proc_show"}},
+		{plan.FunctionSpec{File: "mm/interval_tree.c", Name: "anon_vma_interval_tree_verify"}, plan.CodeNoCode, []string{"GCC made no code of it"}},
 		{plan.FunctionSpec{File: "fs/proc/cmdline.c", Name: "fs_initcall"}, plan.CodeMacroOnly, []string{"include/linux/init.h:", "name the functions"}},
 	} {
 		t.Run(c.spec.String(), func(t *testing.T) {

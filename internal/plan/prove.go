@@ -38,6 +38,10 @@ const (
 	// RuleInlining: the accounts of the two compiles do not have the same bodies
 	// in the function. Taken as a reason only where the texts are equal.
 	RuleInlining = "inlining"
+	// RuleOrder: the accounts have the same bodies in the function, and its code
+	// refers to the same things as often, but GCC chose other registers or put
+	// the code in another order. Only where the texts are equal.
+	RuleOrder = "order"
 	// RuleNotInlined: a helper that the unit has in its callers only is a
 	// function of its own in the part. Only where the texts are equal.
 	RuleNotInlined = "callee-not-inlined"
@@ -222,9 +226,12 @@ func (in *proofInput) judge(p *Proof, it *delta.Item, f *delta.ExtractedFunc, kn
 	switch {
 	case f == nil && in.copiedAway(it.Name):
 		p.count(RuleNotInlined, 1)
-	case f != nil:
+	case f != nil && in.dataLost(f) == "":
 		p.count(RuleInlining, differing(bodiesIn(in.wholeDump, it.Name), bodiesIn(in.partDump, it.Name)))
 		p.count(RuleClone, clones)
+		if len(p.Rules) == 0 && sameUses(f.Whole, it) {
+			p.count(RuleOrder, 1)
+		}
 	}
 	if len(p.Rules) > 0 {
 		p.Verdict = ProofNamed
@@ -245,7 +252,7 @@ func (in *proofInput) tail() string {
 			continue
 		}
 		switch {
-		case it == nil && in.wholeDump.Names(s.Name), it != nil && it.Kind == delta.Func:
+		case it == nil && in.wholeDump.Names(s.Name) && !undefinedIn(in.whole, s.Name), it != nil && it.Kind == delta.Func:
 			if !slices.Contains(in.replaced, s.Name) {
 				hidden = append(hidden, s.Name)
 			}
@@ -308,6 +315,47 @@ func (in *proofInput) cloneCalls(it *delta.Item, f *delta.ExtractedFunc) int {
 		return 0
 	}
 	return differing(clonesOf(f.Whole), clonesOf(it))
+}
+
+// dataLost names a variable that the unit's function uses and that neither the
+// part uses, nor a function that the unit has copied into this one. That is no
+// matter of inlining: the part may have a variable of its own in its place, of
+// which GCC believed that nobody writes it, so that nothing is left of it.
+func (in *proofInput) dataLost(f *delta.ExtractedFunc) string {
+	have := map[string]bool{}
+	for _, it := range in.part.Items {
+		if it.Kind.IsCode() && it.Parent == nil {
+			maps.Copy(have, dataOf(it))
+		}
+	}
+	for name := range bodiesIn(in.wholeDump, f.Whole.Name) {
+		if it := in.whole.Defined(name); it != nil && it.Kind == delta.Func {
+			maps.Copy(have, dataOf(it))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(dataOf(f.Whole))) {
+		if !have[name] {
+			return name
+		}
+	}
+	return ""
+}
+
+// dataOf names the variables that a function uses, without the numbers of the
+// compiler, and what it uses of other units otherwise than by calling it.
+func dataOf(it *delta.Item) map[string]bool {
+	out := map[string]bool{}
+	eachRef(it, func(r *delta.Ref) {
+		switch t := r.Target.Item; {
+		case t == nil && r.Target.Extern != "" && !r.Branch:
+			out[r.Target.Extern] = true
+		case t == nil:
+		case t.Kind == delta.State || t.Kind == delta.PerCPU || t.Kind == delta.Rodata && len(t.Symbols) > 0:
+			stem, _ := delta.Stem(t.Name)
+			out[stem] = true
+		}
+	})
+	return out
 }
 
 // copiedAway reports whether the unit's account says of a function that its body

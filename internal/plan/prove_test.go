@@ -62,6 +62,8 @@ var provedCases = []provedCase{
 		part: shared + "int klpp_foo(int x) { return x ? g(x) : 7; }", want: "foo named unit-knowledge×1"},
 	{name: "copied into one caller, in the unit for two", whole: shared + big + "int foo(int x) { return helper(x); }\nint bar(int x) { return helper(x) + 1; }",
 		part: shared + big + "int klpp_foo(int x) { return helper(x); }", textEqual: true, want: "foo named inlining×1"},
+	{name: "the same, and a variable of its own, of which nothing is left", whole: shared + "static int v; void set(int x) { v = x; }\n" + big + "int foo(int x) { return helper(x) + v; }\nint bar(int x) { return helper(x) + 1; }",
+		part: shared + "static int v;\n" + big + "int klpp_foo(int x) { return helper(x) + v; }", textEqual: true, want: "foo unexplained"},
 	{name: "the same, and nothing is known of the texts", whole: shared + big + "int foo(int x) { return helper(x); }\nint bar(int x) { return helper(x) + 1; }",
 		part: shared + big + "int klpp_foo(int x) { return helper(x); }", want: "foo unexplained"},
 	{name: "a function of its own in the part only", whole: shared + "static int helper(int x) { return g(x) ^ 3; }\nint foo(int x) { return helper(x); }",

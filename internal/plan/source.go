@@ -61,12 +61,14 @@ func (b *Build) Built() []BuiltUnit {
 		u := BuiltUnit{Source: w.source, Objects: []string{w.object}, Command: w.command, Overlay: w.unitOf.overlay, Before: w.unitOf.before, After: w.unitOf.after}
 		for _, ch := range s.result.Changed {
 			switch {
+			case isCloneName(ch.After.Name) && !slices.Contains(s.carried, ch.After): // FromSource refuses it
 			case !slices.Contains(s.carried, ch.After):
 				u.Replaced = append(u.Replaced, ch.After.Name)
 			case !slices.Contains(u.Carried, delta.Source(ch.After.Name)):
 				u.Carried = append(u.Carried, delta.Source(ch.After.Name))
 			}
 		}
+		u.Carried = slices.DeleteFunc(u.Carried, func(n string) bool { return slices.Contains(u.Replaced, n) }) // a clone of a function that is replaced
 		for _, it := range s.result.New {
 			if n := delta.Source(it.Name); !slices.Contains(u.New, n) {
 				u.New = append(u.New, n)
@@ -93,8 +95,10 @@ func (b *Build) Find(source, name string) (*Reference, error) {
 	if it := w.result.After.Defined(name); it != nil {
 		n.Item, n.Before = it, w.result.BeforeOf(it)
 		if n.Before == nil {
-			return nil, fmt.Errorf("find %s of %s in the running kernel: the fix adds it", name, source)
+			return nil, fmt.Errorf("find %s of %s in the running kernel: the fix adds it; define it", name, source)
 		}
+	} else if c := w.clones[1]; c != nil && c.Names(name) && !undefinedIn(w.result.Before, name) && !undefinedIn(w.result.After, name) {
+		return nil, fmt.Errorf("find %s of %s in the running kernel: it%s; copy it", name, source, noFunction)
 	}
 	f, err := r.resolve(n)
 	var nf *notFound

@@ -206,12 +206,44 @@ func TestSourceWay(t *testing.T) {
 					t.Errorf("no reference to %s among %q", n, names)
 				}
 			}
-			if differ, err := plan.CrossCheck(binary, source); err != nil || len(differ) > 0 {
-				t.Errorf("the ways disagree: %v %v", differ, err)
-			}
 			checkModule(t, k, source)
+			checkAgreement(t, binary, source)
 		})
 	}
+}
+
+// checkAgreement wants the two ways to agree, and to disagree once one of them
+// has something else.
+func checkAgreement(t *testing.T, binary, source *plan.Build) {
+	t.Helper()
+	if differ, err := plan.CrossCheck(binary, source); err != nil || len(differ) > 0 {
+		t.Errorf("the ways disagree: %v %v", differ, err)
+	}
+	if _, err := plan.CrossCheck(source, binary); err == nil {
+		t.Error("a source plan is taken for a binary one")
+	}
+	if _, err := source.FromSource(t.Context(), nil); err == nil {
+		t.Error("a source plan is made from a source plan")
+	}
+	if _, err := binary.FromSource(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "no file was extracted from") {
+		t.Errorf("no extracted file: %v", err)
+	}
+	for sym, f := range source.Pieces[0].Refs {
+		if sym.Name == "__fentry__" {
+			f.Sympos += 3
+			if differ, err := plan.CrossCheck(binary, source); err != nil || len(differ) != 1 || differ[0].Function != sym.Name {
+				t.Errorf("another position of %s: %v %v", sym.Name, differ, err)
+			}
+			f.Sympos -= 3
+		}
+	}
+	proof := &source.Plan.Units[0].Extraction.Patched[0]
+	was := *proof
+	proof.Verdict = plan.ProofUnexplained
+	if differ, err := plan.CrossCheck(binary, source); err != nil || len(differ) != 1 || differ[0].Function != was.Function {
+		t.Errorf("code that nothing explains: %v %v", differ, err)
+	}
+	*proof = was
 }
 
 func valuesOf(m map[string]string) (out []string) {
@@ -271,6 +303,13 @@ func TestSourceWayAsTheyAre(t *testing.T) {
 		if err != nil || len(proofs) != 1 || proofs[0].Verdict != want {
 			t.Errorf("patched %t: %+v %v, want %s", patched, proofs, err, want)
 		}
+	}
+	frozen, err := askFor(t, k, plan.FunctionSpec{File: "kernel/freezer.c", Name: "freeze_task"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ref, err := frozen.Find("kernel/freezer.c", "__freeze_task"); err == nil || !strings.Contains(err.Error(), "copy it") {
+		t.Errorf("an inlined function is found as %+v: %v", ref, err)
 	}
 	for name, fits := range map[string]bool{"drop_pagecache_sb": true, "sysctl_drop_caches": true, "iterate_supers": true, "nosuch_symbol": false} {
 		if ref, err := fixed.Find("fs/drop_caches.c", name); (err == nil) != fits || fits && ref.Name != name {

@@ -43,25 +43,6 @@ func read(ctx context.Context, tree *kbuild.Tree, j kbuild.Job) (*text, error) {
 	return &text{x, u}, nil
 }
 
-// elsewhere lists the functions of which the text has just extern inline
-// definitions (gnu_inline: GCC manual, Function Attributes): copied, or called
-// where another unit defines them.
-func (t *text) elsewhere() []string {
-	var out []string
-	for i := range t.unit.Items {
-		it := &t.unit.Items[i]
-		if it.Kind != csyntax.Function {
-			continue
-		}
-		for k := range it.Decls {
-			if d := &it.Decls[k]; d.Kind == csyntax.Func && d.Storage&csyntax.Extern != 0 && d.Storage&csyntax.Inline != 0 {
-				out = append(out, t.unit.Names.Text(d.Name))
-			}
-		}
-	}
-	return out
-}
-
 // files reads files of a kernel as GCC names them, with those of a fix in
 // place of the kernel's own.
 type files struct {

@@ -159,7 +159,6 @@ func (m *maker) object(ctx context.Context, s *side, a *attempt) error {
 		return err
 	}
 	a.object.TextEqual = unequal(part, s.text, a.object.Renamed) == ""
-	a.object.Elsewhere = s.text.elsewhere()
 	for _, d := range a.file.Decisions {
 		a.object.Decisions = append(a.object.Decisions, m.decision(s.u.Source, d))
 	}
