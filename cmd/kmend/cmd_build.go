@@ -62,8 +62,8 @@ func completePatches(*cobra.Command, []string, string) ([]string, cobra.ShellCom
 func newBuildCmd(a *app) *cobra.Command {
 	var opt planOptions
 	var src sourceOptions
-	var dir, from string
-	var both bool
+	var way ways
+	var dir string
 	c := &cobra.Command{
 		Use:   "build FIX.patch…",
 		Short: "Make a live patch out of a source fix",
@@ -91,14 +91,12 @@ replace the same functions by the same code.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completePatches,
 		RunE: func(c *cobra.Command, args []string) error {
-			switch {
-			case from != plan.WayBinary && from != plan.WaySource:
-				return usageErrorf("--from %s: it is %s or %s", from, plan.WayBinary, plan.WaySource)
-			case both && c.Flags().Changed("from"):
-				return usageErrorf("either --both or --from")
-			case both:
+			switch err := way.check(c); {
+			case err != nil:
+				return err
+			case way.both:
 				return runBoth(c.Context(), a, opt, src, dir, args)
-			case from == plan.WaySource:
+			case way.source():
 				return runExtract(c.Context(), a, opt, src, dir, true, false, args)
 			}
 			return runBuild(c.Context(), a, opt, dir, args)
@@ -106,9 +104,7 @@ replace the same functions by the same code.`,
 	}
 	opt.addFlags(c)
 	src.addFlags(c)
-	c.Flags().StringVar(&from, "from", plan.WayBinary, "where the new code comes from: binary (the whole file's object) or source (an extracted C file)")
-	c.Flags().BoolVar(&both, "both", false, "go both ways and compare; the source way's files go to the directory source below the output")
-	_ = c.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]string{plan.WayBinary, plan.WaySource}, cobra.ShellCompDirectiveNoFileComp))
+	way.addFlags(c)
 	c.Flags().StringVarP(&dir, "output", "o", "", "directory for the module and the plan (made if it is not there)")
 	_ = c.MarkFlagRequired("output")
 	_ = c.MarkFlagDirname("output")

@@ -132,13 +132,8 @@ func runBoth(ctx context.Context, a *app, opt planOptions, src sourceOptions, di
 	if r.Build.Plan.Verdict != plan.Patch {
 		return answer(a, r.Build.Plan)
 	}
-	differ, err := plan.CrossCheck(b, r.Build)
-	if err != nil {
+	if err := crossCheck(b, r.Build); err != nil {
 		return err
-	}
-	for _, d := range differ {
-		b.Plan.Refuse(plan.Refusal{Code: plan.CodeWaysDisagree, Object: d.Object, Symbol: d.Function, Why: d.Why,
-			Advice: "look at both with extract --prove, and build one way if the difference is right"})
 	}
 	if b.Plan.Verdict == plan.Patch {
 		if err := writeOutput(a, r.Build, k, filepath.Join(dir, "source"), true, r.Write(k)); err != nil {
@@ -158,6 +153,17 @@ func runBoth(ctx context.Context, a *app, opt planOptions, src sourceOptions, di
 	}
 	printExtracted(a, r, filepath.Join(dir, "source"), true)
 	return nil
+}
+
+// crossCheck makes the plan of the binary way a refusal where the two ways
+// disagree.
+func crossCheck(binary, source *plan.Build) error {
+	differ, err := plan.CrossCheck(binary, source)
+	for _, d := range differ {
+		binary.Plan.Refuse(plan.Refusal{Code: plan.CodeWaysDisagree, Object: d.Object, Symbol: d.Function, Why: d.Why,
+			Advice: "look at both with extract --prove, and build one way if the difference is right"})
+	}
+	return err
 }
 
 // makeSource goes the source way. Where no file can be cut, the plan becomes a

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"kmend/internal/plan"
+	"kmend/internal/sourceplan"
 	"kmend/internal/ui"
 	"kmend/internal/vm"
 )
@@ -48,6 +49,8 @@ type surveyed struct {
 	KlpRelocs int      `json:"klp_relocations"`
 	Seconds   float64  `json:"seconds"`
 	VMSeconds float64  `json:"vm_seconds"`
+
+	Extraction *surveyedExtraction `json:"extraction"` // null unless the source way was gone
 }
 
 // surveyDocument is the answer with --json.
@@ -65,24 +68,40 @@ type surveyOptions struct {
 	noVM     bool
 	again    bool
 	markdown string
+
+	source sourceOptions
+	ways   ways
+	sample sampleOptions
 }
 
 func newSurveyCmd(a *app) *cobra.Command {
 	var opt surveyOptions
 	c := &cobra.Command{
-		Use:   "survey FIX.patch…",
+		Use:   "survey {FIX.patch… | FILE:FUNCTION… | --sample N}",
 		Short: "Build and test many fixes, each on its own, and count the outcomes",
 		Long: `survey does for each fix what build and test do, and tells how many were proven,
 had nothing to patch, were refused and why, or went wrong.
 
 Modules, plans, logs and a result for each fix are left below the output
 directory. A fix whose result is there is not done again, unless the fix, the
-kernel or kmend itself changed: an interrupted survey goes on where it was.`,
+kernel or kmend itself changed: an interrupted survey goes on where it was.
+
+With --from source it goes the source way, with --both both ways, and counts how
+the code of what was extracted compares with the kernel's own. Then functions as
+they are can be surveyed, too: those named, or a --sample of the kernel's.`,
 		Example: `  kmend survey -k 6.1.0-50-amd64 -o survey fixes/*.patch
-  kmend survey -o survey --markdown survey.md fixes/*.patch`,
-		Args:              cobra.MinimumNArgs(1),
+  kmend survey -o survey --markdown survey.md fixes/*.patch
+  kmend survey --from source --no-vm --sample 300 --units 100 --seed 1 -o sample`,
 		ValidArgsFunction: completePatches,
-		RunE:              func(c *cobra.Command, args []string) error { return runSurvey(c.Context(), a, opt, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := opt.ways.check(c); err != nil {
+				return err
+			}
+			if (len(args) > 0) == (opt.sample.functions > 0) {
+				return usageErrorf("survey: either fixes or functions, or --sample")
+			}
+			return runSurvey(c.Context(), a, opt, args)
+		},
 	}
 	f := c.Flags()
 	f.StringVarP(&opt.kernel, "kernel", "k", "", "the kernel to patch (default: the running one, or the only one added)")
@@ -91,6 +110,9 @@ kernel or kmend itself changed: an interrupted survey goes on where it was.`,
 	f.BoolVar(&opt.noVM, "no-vm", false, "build only, do not test")
 	f.BoolVar(&opt.again, "again", false, "do fixes again that have a result")
 	f.StringVar(&opt.markdown, "markdown", "", "write the table to this file, too, as Markdown")
+	opt.source.addFlags(c)
+	opt.ways.addFlags(c)
+	opt.sample.addFlags(c)
 	_ = c.MarkFlagRequired("output")
 	_ = c.RegisterFlagCompletionFunc("kernel", completeKernels)
 	return c
@@ -103,6 +125,11 @@ func runSurvey(ctx context.Context, a *app, opt surveyOptions, args []string) er
 	self, err := selfDigest()
 	if err != nil {
 		return err
+	}
+	if opt.sample.functions > 0 {
+		if args, err = opt.sample.draw(ctx, a, opt.kernel); err != nil {
+			return err
+		}
 	}
 	results := make([]*surveyed, len(args))
 	var mu sync.Mutex
@@ -153,14 +180,24 @@ func selfDigest() (string, error) {
 // surveyOne does one fix. The error is a cancellation, or that the result
 // cannot be written; everything else is an outcome.
 func surveyOne(ctx context.Context, a *app, opt surveyOptions, self, arg string) (*surveyed, error) {
-	data, err := readPatch(arg)
+	specs, err := functionArgs([]string{arg})
 	if err != nil {
 		return nil, err
 	}
+	opt.functions = specs
+	data := []byte(arg)
+	if len(specs) == 0 {
+		if data, err = readPatch(arg); err != nil {
+			return nil, err
+		}
+	}
 	name := strings.TrimSuffix(filepath.Base(arg), ".patch")
+	if len(specs) > 0 {
+		name = strings.NewReplacer("/", "-", ":", "-").Replace(arg)
+	}
 	dir := filepath.Join(opt.dir, name)
 	file := filepath.Join(dir, "result.json")
-	key := fmt.Sprintf("%x", sha256.Sum256([]byte(fmt.Sprintf("%s %s %t %x", self, opt.kernel, opt.noVM, sha256.Sum256(data)))))
+	key := fmt.Sprintf("%x", sha256.Sum256([]byte(fmt.Sprintf("%s %s %t %x %v %v", self, opt.kernel, opt.noVM, sha256.Sum256(data), opt.ways, opt.source))))
 	var r surveyed
 	if text, err := os.ReadFile(file); err == nil && json.Unmarshal(text, &r) == nil && r.Key == key && !opt.again {
 		return &r, nil
@@ -210,8 +247,23 @@ func (r *surveyed) build(ctx context.Context, a *app, opt surveyOptions, dir, ar
 	if err != nil {
 		return err
 	}
+	var files []sourceplan.OutFile
+	if b.Plan.Verdict == plan.Patch && opt.ways.source() {
+		binary := b
+		if b, files, err = r.extract(ctx, a, k, b, opt); err != nil {
+			return err
+		}
+		if opt.ways.both && b.Plan.Verdict == plan.Patch {
+			if err := crossCheck(binary, b); err != nil {
+				return err
+			}
+			if binary.Plan.Verdict != plan.Patch {
+				b = binary
+			}
+		}
+	}
 	if b.Plan.Verdict == plan.Patch {
-		if err := writeOutput(a, b, k, dir, true, nil); err != nil {
+		if err := writeOutput(a, b, k, dir, true, files); err != nil {
 			return err
 		}
 	}
@@ -267,64 +319,4 @@ func (r *surveyed) test(ctx context.Context, a *app, opt surveyOptions, dir stri
 		r.Outcome = outcomeWrong
 	}
 	return nil
-}
-
-// surveyAnswer prints the totals and the table; anything wrong is a failure.
-func (a *app) surveyAnswer(opt surveyOptions, results []*surveyed) error {
-	doc := surveyDocument{Version: 1, Kernel: opt.kernel, Totals: map[string]int{}, Fixes: results}
-	for _, r := range results {
-		doc.Totals[r.Outcome]++
-	}
-	if opt.markdown != "" {
-		staged, err := stage(opt.markdown, []byte(surveyMarkdown(&doc)))
-		if err != nil {
-			return err
-		}
-		if err := os.Rename(staged, opt.markdown); err != nil {
-			return fmt.Errorf("write the table: %w", err)
-		}
-	}
-	if a.JSON {
-		if err := a.PrintJSON(doc); err != nil {
-			return err
-		}
-	} else {
-		t := ui.Table{Header: []string{"outcome", "fixes"}, Right: []bool{false, true}, Style: a.Style}
-		for _, o := range surveyOrder {
-			if n := doc.Totals[o]; n > 0 {
-				t.Row(o, fmt.Sprint(n))
-			}
-		}
-		if err := t.Write(a.Out, ui.Width(a.Out)); err != nil {
-			return err
-		}
-	}
-	if doc.Totals[outcomeWrong] > 0 || doc.Totals[outcomeError] > 0 {
-		return &exitError{exitFailed, nil}
-	}
-	return nil
-}
-
-var surveyOrder = []string{outcomeProven, outcomeBuilt, outcomeIncomplete, outcomeNothing, outcomeRefused, outcomeNoCompile, outcomeWrong, outcomeError}
-
-// surveyMarkdown is the table for a document.
-func surveyMarkdown(doc *surveyDocument) string {
-	var b strings.Builder
-	b.WriteString("| outcome | fixes |\n| --- | ---: |\n")
-	for _, o := range surveyOrder {
-		if n := doc.Totals[o]; n > 0 {
-			fmt.Fprintf(&b, "| %s | %d |\n", o, n)
-		}
-	}
-	fmt.Fprintf(&b, "| all | %d |\n\n", len(doc.Fixes))
-	b.WriteString("| fix | object | outcome | functions | klp relocations | build s | VM s | reason |\n| --- | --- | --- | ---: | ---: | ---: | ---: | --- |\n")
-	for _, r := range doc.Fixes {
-		reason := strings.Join(r.Codes, ", ")
-		if reason == "" && len(r.Reasons) > 0 {
-			reason = strings.ReplaceAll(strings.SplitN(r.Reasons[0], "\n", 2)[0], "|", "\\|")
-		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %d | %d | %.1f | %.1f | %s |\n", strings.TrimSuffix(filepath.Base(r.Patch), ".patch"), r.Object, r.Outcome,
-			r.Functions, r.KlpRelocs, r.Seconds, r.VMSeconds, reason)
-	}
-	return b.String()
 }
