@@ -21,7 +21,7 @@ const maxRounds = 10
 // Cut makes the file: what its functions name, and what GCC, compiling that,
 // finds missing.
 func Cut(ctx context.Context, q Request, judge Judge) (*File, error) {
-	q.needed = map[Name]bool{}
+	q.needed, q.builtins = map[Name]bool{}, map[string]bool{}
 	if q.Copy == nil {
 		q.Copy = map[string]bool{}
 	}
@@ -77,6 +77,7 @@ func firstErrors(log string) string {
 var (
 	unknownName = regexp.MustCompile(`'(\w+)' undeclared|implicit declaration of function '(\w+)'|unknown type name '(\w+)'|expected declaration specifiers before '(\w+)'|incomplete typedef '(\w+)'`)
 	unknownType = regexp.MustCompile(`'(?:const |volatile )*(?:struct|union|enum) (\w+)'`)
+	builtinName = regexp.MustCompile(`built-in function '(\w+)'.*-W(?:error=)?builtin-declaration-mismatch`)
 	incomplete  = regexp.MustCompile(`incomplete|undefined type|isn't known|declared inside parameter list|undefined enum`)
 	notConstant = regexp.MustCompile(`not constant|does not reduce to an integer constant|variably modified|__compiletime_assert|not an integer constant|isn't constant|bit-field .* width not`)
 )
@@ -104,6 +105,9 @@ func (c *cutter) learn(log string) bool {
 			for _, m := range unknownType.FindAllStringSubmatch(line, -1) {
 				need(Name{Text: m[1], Tag: true})
 			}
+		}
+		if m := builtinName.FindStringSubmatch(line); m != nil && !c.q.builtins[m[1]] {
+			c.q.builtins[m[1]], news = true, true
 		}
 		if notConstant.MatchString(line) {
 			for n, d := range c.decided {

@@ -172,6 +172,12 @@ func (c *cutter) words(from, to int32, drop []string) (string, bool) {
 // own.
 func (c *cutter) declaration(item int, d *csyntax.Decl) string {
 	it, name := &c.u.Items[item], c.u.Names.Text(d.Name)
+	if c.q.builtins[name] { // as static, as the unit has it, GCC does not mind
+		delete(c.q.builtins, name)
+		text := c.declaration(item, d)
+		c.q.builtins[name] = true
+		return "#pragma GCC diagnostic push\n#pragma GCC diagnostic ignored \"-Wbuiltin-declaration-mismatch\"\n" + text + "\n#pragma GCC diagnostic pop"
+	}
 	if c.plain(item, map[string]bool{name: true}) && !(d.Incomplete && d.Init >= 0) {
 		if text, ok := c.words(it.From, c.headEnd(item), linkage); ok {
 			return "extern " + strings.TrimRight(text, " \t\n;=") + ";"

@@ -31,7 +31,8 @@ type Request struct {
 	// Read returns the text of a file as GCC names it; nil if there is none.
 	Read func(file string) []byte
 
-	needed map[Name]bool // what compiling an earlier cut found missing
+	needed   map[Name]bool   // what compiling an earlier cut found missing
+	builtins map[string]bool // names that GCC has a function of its own for
 }
 
 // Name is a file-scope name with its name space.
