@@ -142,3 +142,33 @@ func proveText(t *testing.T, c *provedCase) []Proof {
 	}
 	return proofs
 }
+
+// One token of the extracted text is another: whatever changes the code must be
+// unexplained, where the unit's code equals the part's and where only the unit
+// without its knowledge does.
+func TestProveCatchesMutations(t *testing.T) {
+	const body = `{ static int calls; int n = helper(x + 1); calls += n; if (n > 3 && !v) n = g(n) - x; while (n & 8) n = h(n >> 1, "text"); p->a = n; p->b += v; return n ? calls : -2; }`
+	mutations := [][2]string{
+		{"x + 1", "x - 1"}, {"x + 1", "x + 2"}, {"helper(", "g("}, {"calls += n", "calls -= n"}, {"n > 3", "n >= 3"}, {"3 &&", "3 ||"}, {"!v", "v"},
+		{"- x", "- n"}, {"n & 8", "n | 8"}, {">> 1", "<< 1"}, {`"text"`, `"test"`}, {"p->a", "p->b"}, {"+= v", "= v"}, {"? calls", "? n"}, {"-2", "2"},
+	}
+	for _, unit := range []struct{ helper, want string }{
+		{"__attribute__((noipa)) static int helper(int x) { return g(x) * 3 + 1; }\n", ProofIdentical}, // nothing is known of it in the unit either
+		{"static int helper(int x) { return g(x) * 3 + 1; }\n", ProofNamed},                            // inlined in the unit
+	} {
+		whole := shared + "static int v; void set(int x, int **p) { v = x; *p = &v; }\n" + unit.helper + "int (*const table[])(int) = { helper };\nint foo(int x, struct s *p) " + body
+		part := shared + "extern int v; int helper(int);\nint klpp_foo(int x, struct s *p) "
+		for _, m := range append([][2]string{{"", ""}}, mutations...) {
+			c := provedCase{whole: whole, part: part + strings.Replace(body, m[0], m[1], 1)}
+			want := ProofUnexplained
+			if m[0] == "" {
+				want = unit.want
+			} else if !strings.Contains(body, m[0]) {
+				t.Fatalf("the text has no %q", m[0])
+			}
+			if p := proveText(t, &c); len(p) != 1 || p[0].Verdict != want {
+				t.Errorf("%q for %q: %+v, want %s", m[1], m[0], p, want)
+			}
+		}
+	}
+}
