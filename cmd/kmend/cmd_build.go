@@ -33,6 +33,7 @@ type planOptions struct {
 	noAudit bool
 
 	functions []plan.FunctionSpec // in place of patches
+	source    sourceOptions       // of the extraction, where edits of one are the fix
 }
 
 func (o *planOptions) addFlags(c *cobra.Command) {
@@ -65,7 +66,7 @@ func newBuildCmd(a *app) *cobra.Command {
 	var way ways
 	var dir string
 	c := &cobra.Command{
-		Use:   "build FIX.patch…",
+		Use:   "build {FIX.patch… | EXTRACTED-DIR}",
 		Short: "Make a live patch out of a source fix",
 		Long: `build compiles each C file that the fix changes twice, before and after, compares
 the two function by function, proves that what it compiled before the fix is what
@@ -79,6 +80,8 @@ safely is refused with the reason (exit status 3).
 
 The patches are unified diffs, made by git or by diff -u; several are applied in
 the order given and make one module. The kernel's source is never modified.
+A directory in place of patches is one that extract left for functions as they
+are, and that was edited since: its edits are the fix.
 
 With --from source the new code is not cut out of the whole file's object but
 compiled from a C file that has just the functions concerned and that is left
@@ -91,6 +94,7 @@ replace the same functions by the same code.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completePatches,
 		RunE: func(c *cobra.Command, args []string) error {
+			opt.source = src
 			switch err := way.check(c); {
 			case err != nil:
 				return err
@@ -143,9 +147,16 @@ func makePlan(ctx context.Context, a *app, opt planOptions, args []string) (*pla
 	}
 	q := plan.Request{Kernel: k, NoAudit: opt.noAudit, Progress: func(stage string, done, total int) { a.Progress.Update(stage, int64(done), int64(total)) }}
 	first := args[0]
-	if len(opt.functions) > 0 {
+	switch st, err := os.Stat(first); {
+	case len(opt.functions) > 0:
 		q.Functions, first = opt.functions, opt.functions[0].Name
-	} else {
+	case err == nil && st.IsDir() && len(args) == 1:
+		fix, err := editedFix(ctx, a, k, opt, first)
+		if err != nil {
+			return nil, nil, err
+		}
+		q.Patches = []plan.Input{{Name: first, Data: fix}}
+	default:
 		for _, arg := range args {
 			data, err := readPatch(arg)
 			if err != nil {

@@ -86,6 +86,7 @@ func runExtract(ctx context.Context, a *app, opt planOptions, src sourceOptions,
 	if opt.functions, err = functionArgs(args); err != nil {
 		return err
 	}
+	opt.source = src
 	b, k, err := makePlan(ctx, a, opt, args)
 	if err != nil {
 		return err
@@ -153,6 +154,43 @@ func runBoth(ctx context.Context, a *app, opt planOptions, src sourceOptions, di
 	}
 	printExtracted(a, r, filepath.Join(dir, "source"), true)
 	return nil
+}
+
+// editedFix is the fix that the edits of an extracted directory mean.
+func editedFix(ctx context.Context, a *app, k *kernel.Kernel, opt planOptions, dir string) ([]byte, error) {
+	specs, err := sourceplan.Extracted(k, dir)
+	if err != nil {
+		return nil, editRefused(err)
+	}
+	opt.functions, opt.noAudit = specs, false
+	b, _, err := makePlan(ctx, a, opt, []string{dir})
+	if err != nil {
+		return nil, err
+	}
+	r, err := makeSource(ctx, a, k, b, opt.source)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return nil, fmt.Errorf("put the edits of %s back: its functions cannot be extracted any more; extract them again to see why", dir)
+	}
+	fix, err := r.Fix(k, dir)
+	if err != nil {
+		return nil, editRefused(err)
+	}
+	if len(fix) == 0 {
+		return nil, &exitError{exitNothing, fmt.Errorf("%s is as it was extracted: edit it first", dir)}
+	}
+	return fix, nil
+}
+
+// editRefused makes edits that cannot be put back a refusal.
+func editRefused(err error) error {
+	var e *sourceplan.EditError
+	if errors.As(err, &e) {
+		return &exitError{exitRefused, err}
+	}
+	return err
 }
 
 // crossCheck makes the plan of the binary way a refusal where the two ways
@@ -225,13 +263,22 @@ func printProofs(a *app, when string, proofs []plan.Proof) {
 
 var functionArg = regexp.MustCompile(`^(?:([\w./+-]+\.c):)?([A-Za-z_]\w*)$`)
 
+// badFunctionArg looks like a function and is none.
+var badFunctionArg = regexp.MustCompile(`^[^ ]+:[A-Za-z_]\w*$`)
+
 // functionArgs tells functions from patches among the arguments: either all are
 // functions or none is.
 func functionArgs(args []string) ([]plan.FunctionSpec, error) {
 	var specs []plan.FunctionSpec
 	for _, arg := range args {
 		m := functionArg.FindStringSubmatch(arg)
-		if _, err := os.Stat(arg); err == nil || m == nil {
+		if _, err := os.Stat(arg); err == nil {
+			continue
+		}
+		if m == nil && badFunctionArg.MatchString(arg) {
+			return nil, usageErrorf("%s: functions are named as FILE.c:FUNCTION, with the C file that is compiled", arg)
+		}
+		if m == nil {
 			continue
 		}
 		specs = append(specs, plan.FunctionSpec{File: m[1], Name: m[2]})

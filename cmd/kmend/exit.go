@@ -11,6 +11,7 @@ import (
 	"kmend/internal/compiler"
 	"kmend/internal/driver"
 	"kmend/internal/kernel"
+	"kmend/internal/plan"
 )
 
 // Exit codes, the same for every command. docs/json.md names them too.
@@ -58,10 +59,11 @@ func exitCode(err error) (code int, kind string) {
 	var unknownKernel *kernel.NotFoundError
 	var badCommand *driver.UsageError
 	var noLevel *compiler.LevelError
+	var noFunction *plan.FunctionError
 	switch {
 	case err == nil:
 		return exitDone, "done"
-	case errors.As(err, &ee) && ee.code == exitUsage, errors.As(err, &unknownKernel), errors.As(err, &badCommand):
+	case errors.As(err, &ee) && ee.code == exitUsage, errors.As(err, &unknownKernel), errors.As(err, &badCommand), errors.As(err, &noFunction):
 		return exitUsage, "usage"
 	case errors.As(err, &ee) && ee.code == exitRefused, errors.As(err, &noLevel):
 		return exitRefused, "refused"

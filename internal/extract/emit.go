@@ -17,6 +17,7 @@ type part struct {
 	at     int32
 	text   string
 	marked string // with #line; "" for the same as text
+	lines  []Origin
 	origin string // for the mark above it; "" for none
 	kind   partKind
 }
@@ -29,6 +30,9 @@ const (
 	partDeclare
 	partCode
 )
+
+// nowhere is a line marker for text that no line of the source has as it is.
+const nowhere = "\n# 0 \"\"\n"
 
 // parts are all pieces of the file, in the order of the unit.
 func (c *cutter) parts() ([]part, error) {
@@ -49,7 +53,9 @@ func (c *cutter) parts() ([]part, error) {
 		}
 	}
 	for i := range c.includes {
-		out = append(out, part{at: c.doc.Includes[i].From, text: c.stays.includeLine(c.q.Read, i), kind: partInclude})
+		in := c.doc.Includes[i]
+		where := Origin{c.doc.Files[c.doc.Includes[in.Parent].File], in.Line}
+		out = append(out, part{at: in.From, text: c.stays.includeLine(c.q.Read, i), lines: []Origin{where}, kind: partInclude})
 	}
 	for i := range c.macros {
 		m := c.doc.Defines[i]
@@ -115,7 +121,8 @@ func (c *cutter) part(first int, e *emission) (part, error) {
 		p.at = c.comment(from)
 		p.origin = c.origin(p.at, to)
 		raw := c.source(p.at, to, c.renames(e.items))
-		p.text, p.marked = tidy(raw), c.lineMarked(p.at, raw)
+		p.text, p.lines = tidy(raw, c.originOf(p.at))
+		p.marked = c.lineMarked(p.at, raw)
 		c.checkState(e)
 	case asReplace:
 		p.kind = partCode
@@ -125,7 +132,8 @@ func (c *cutter) part(first int, e *emission) (part, error) {
 		if err != nil {
 			return p, err
 		}
-		p.text, p.marked = tidy(raw), c.lineMarked(p.at, raw)
+		p.text, p.lines = tidy(raw, c.originOf(p.at))
+		p.marked = c.lineMarked(p.at, raw)
 	}
 	p.text, p.marked = strings.TrimRight(p.text, "\n"), strings.TrimRight(p.marked, "\n")
 	return p, c.err
@@ -199,6 +207,7 @@ func (c *cutter) replacement(e *emission, from, to int32) (string, error) {
 	if from < c.u.Items[e.items[0]].From {
 		b.WriteString(c.source(from, c.u.Items[e.items[0]].From, nil))
 	}
+	b.WriteString(nowhere)
 	for _, i := range e.items {
 		text, err := c.spelledOut(i, e)
 		if err != nil {

@@ -133,12 +133,16 @@ func (c *cutter) file() (*File, error) {
 	for i, p := range parts {
 		if i > 0 && (p.kind != partInclude && p.kind != partDefine || p.kind != last) {
 			text.WriteByte('\n')
+			f.Origins = append(f.Origins, Origin{})
 		}
 		last = p.kind
 		if p.kind == partCode || p.kind == partDeclare && p.origin != "" {
 			fmt.Fprintf(&text, "/* from %s */\n", p.origin)
+			f.Origins = append(f.Origins, Origin{})
 		}
 		text.WriteString(p.text + "\n")
+		n := strings.Count(p.text, "\n") + 1
+		f.Origins = append(f.Origins, append(p.lines, make([]Origin, n)...)[:n]...)
 		if p.marked == "" {
 			p.marked = p.text
 		}

@@ -45,7 +45,9 @@ func (c *cutter) lineMarked(at int32, raw string) string {
 	for text := range strings.Lines(raw) {
 		if strings.HasPrefix(text, "# ") {
 			if n, name, ok := marker(text); ok {
-				fmt.Fprintf(&b, "#line %d %s\n", n, name)
+				if name != `""` {
+					fmt.Fprintf(&b, "#line %d %s\n", n, name)
+				}
 				continue
 			}
 		}
@@ -66,16 +68,25 @@ func marker(text string) (line int, file string, ok bool) {
 	return max(n, 1), text[strings.IndexByte(text, '"') : end+1], err == nil
 }
 
-// tidy takes out line markers and what #if left: runs of empty lines.
-func tidy(text string) string {
-	if !strings.Contains(text, "\n# ") && !strings.Contains(text, "\n\n\n") {
-		return text
-	}
+// tidy takes out line markers and what #if left: runs of empty lines. at is
+// where the first line is; it returns where each line that is left is.
+func tidy(text string, at Origin) (string, []Origin) {
 	var b strings.Builder
+	var lines []Origin
 	empty := 0
 	for line := range strings.Lines(text) {
+		here := at
+		if at.Line > 0 {
+			at.Line++
+		}
 		switch {
 		case strings.HasPrefix(line, "# "):
+			if n, name, ok := marker(line); ok {
+				at = Origin{strings.Trim(name, `"`), n}
+				if at.File == "" {
+					at = Origin{}
+				}
+			}
 			continue
 		case strings.TrimSpace(line) == "":
 			if empty++; empty > 1 {
@@ -85,8 +96,14 @@ func tidy(text string) string {
 			empty = 0
 		}
 		b.WriteString(line)
+		lines = append(lines, here)
 	}
-	return b.String()
+	return b.String(), lines
+}
+
+func (c *cutter) originOf(off int32) Origin {
+	f, line := c.doc.Position(off)
+	return Origin{c.doc.Files[f], line}
 }
 
 // tokens prints expanded tokens [first,last), with new names for those in
@@ -165,7 +182,8 @@ func (c *cutter) words(from, to int32, drop []string) (string, bool) {
 			edits = append(edits, edit{from: t.From, to: end})
 		}
 	}
-	return strings.TrimSpace(tidy(c.source(from, to, edits))), true
+	text, _ := tidy(c.source(from, to, edits), Origin{})
+	return strings.TrimSpace(text), true
 }
 
 // declaration is the text that declares one name of an item for the kernel's

@@ -87,12 +87,20 @@ type File struct {
 	Text []byte // for people
 	// Marked is the same with #line where the text was cut, so that __LINE__
 	// and __FILE__ are those of the unit.
-	Marked    []byte
+	Marked []byte
+	// Origins are for each line of Text where the kernel's source has it.
+	Origins   []Origin
 	Decisions []Decision
 	Lines     int      // without blank lines, comments and the head
 	Copied    []string // functions whose text was copied
 	Declared  []string // own names declared for the kernel's own
 	Rounds    int      // compiles until nothing was missing
+}
+
+// Origin is a line of a source file; zero for a line that extraction made.
+type Origin struct {
+	File string
+	Line int
 }
 
 // Error says why no file could be cut.
