@@ -33,8 +33,13 @@ func fixFile(t *testing.T, k *kernel.Kernel, name string, edits ...edit) string 
 // buildFix runs kmend build and returns the module and its plan.
 func buildFix(t *testing.T, k *kernel.Kernel, name string, edits ...edit) (module string, p *plan.Plan) {
 	t.Helper()
+	return buildFixFrom(t, k, plan.WayBinary, name, edits...)
+}
+
+func buildFixFrom(t *testing.T, k *kernel.Kernel, way, name string, edits ...edit) (module string, p *plan.Plan) {
+	t.Helper()
 	dir := t.TempDir()
-	if code, _, _ := kmend(t, "build", "-k", k.Name, "-o", dir, fixFile(t, k, name, edits...)); code != exitDone {
+	if code, _, _ := kmend(t, "build", "-k", k.Name, "--from", way, "-o", dir, fixFile(t, k, name, edits...)); code != exitDone {
 		t.Fatalf("exit code %d", code)
 	}
 	return filepath.Join(dir, "livepatch-"+name+".ko"), readPlan(t, dir)

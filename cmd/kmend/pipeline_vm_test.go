@@ -145,8 +145,14 @@ func (s *session) transition(name string) {
 // TestPatchedCodeWorks is the proof that special sections arrive: functions of
 // the stock kernel do in the guest what they did, and what the fix adds.
 func TestPatchedCodeWorks(t *testing.T) {
+	for _, way := range []string{plan.WayBinary, plan.WaySource} {
+		t.Run(way, func(t *testing.T) { patchedCodeWorks(t, way) })
+	}
+}
+
+func patchedCodeWorks(t *testing.T, way string) {
 	k := kerneltest.Open(t)
-	module, p := buildFix(t, k, "many", many...)
+	module, p := buildFixFrom(t, k, way, "many", many...)
 	checkManyPlan(t, k, p)
 	const name = "livepatch_many"
 	s := bootMany(t, k, module, name)

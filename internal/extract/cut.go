@@ -84,6 +84,11 @@ func cut(q *Request) (*cutter, error) {
 	for _, first := range slices.Sorted(maps.Keys(c.out)) {
 		c.pushChunk(c.out[first])
 	}
+	for _, name := range q.Also {
+		n := Name{Text: name}
+		c.use(n, int32(len(c.doc.Text)), false, "")
+		c.drain()
+	}
 	c.always()
 	for _, n := range slices.SortedFunc(maps.Keys(q.needed), compareNames) {
 		c.use(n, int32(len(c.doc.Text)), false, "")

@@ -106,7 +106,7 @@ func (c *cutter) part(first int, e *emission) (part, error) {
 				if e.mode == asDeclare {
 					lines = append(lines, c.declaration(i, d))
 				} else {
-					lines = append(lines, "static "+c.declarator(i, d, c.u.Names.Text(d.Name), linkage)+";")
+					lines = append(lines, linked(d)+c.declarator(i, d, c.u.Names.Text(d.Name), linkage)+";")
 				}
 			}
 		}

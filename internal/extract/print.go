@@ -225,13 +225,17 @@ func (c *cutter) prototype(name string, p proto) string {
 		return "extern " + c.declarator(def.Item, d, name, linkage) + ";"
 	}
 	if p == protoNoinline {
-		static := ""
-		if d.Storage&csyntax.Static != 0 {
-			static = "static "
-		}
-		return static + c.declarator(def.Item, d, name, linkage) + " __attribute__((__noinline__));"
+		return linked(d) + c.declarator(def.Item, d, name, linkage) + " __attribute__((__noinline__));"
 	}
 	return c.declarator(def.Item, d, Prefix+name, linkage) + ";"
+}
+
+// linked is the storage class of a copy's prototype.
+func linked(d *csyntax.Decl) string {
+	if d.Storage&csyntax.Static != 0 {
+		return "static "
+	}
+	return ""
 }
 
 // comment is where the comment right above an item begins, or its own start.

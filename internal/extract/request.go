@@ -26,6 +26,7 @@ type Request struct {
 	SelfContained bool
 	AllIncludes   bool            // keep every #include of the unit, needed or not
 	Copy          map[string]bool // functions to be copied whatever the object shows
+	Also          []string        // functions to be copied though nothing here may use them
 	// Public reports whether the headers package has a file.
 	Public func(file string) bool
 	// Read returns the text of a file as GCC names it; nil if there is none.

@@ -52,6 +52,16 @@ func functionName(u *csyntax.Unit, it *csyntax.Item) string {
 	return ""
 }
 
+// isStatic reports whether a function is the unit's own.
+func isStatic(u *csyntax.Unit, it *csyntax.Item) bool {
+	for i := range it.Decls {
+		if it.Decls[i].Kind == csyntax.Func {
+			return it.Decls[i].Storage&csyntax.Static != 0
+		}
+	}
+	return false
+}
+
 // definition finds the function of a name.
 func definition(t *text, name string) *csyntax.Item {
 	id, ok := t.unit.Names.Lookup(name)

@@ -4,7 +4,9 @@ package sourceplan
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,33 +30,62 @@ func Make(ctx context.Context, k *kernel.Kernel, b *plan.Build, opt Options) (*R
 	if err != nil {
 		return nil, err
 	}
-	m := &maker{k: k, tree: tree, build: b, opt: opt, why: reasons(b.Plan)}
+	m := &maker{k: k, tree: tree, build: b, opt: opt, why: reasons(b.Plan), more: map[string]map[string]bool{}}
 	built := b.Built()
 	out := &Result{Units: make([]*Unit, len(built))}
-	if opt.Progress != nil {
-		opt.Progress("extract", 0, len(built))
+	redo := make([]bool, len(built))
+	for i := range redo {
+		redo[i] = true
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(2)
-	for i := range built {
-		g.Go(func() (err error) {
-			out.Units[i], err = m.unit(gctx, &built[i])
-			return err
-		})
+	for {
+		if err := m.units(ctx, built, out.Units, redo); err != nil {
+			return nil, err
+		}
+		names := fileNames(b.Plan.Name, out.Units)
+		var objects []plan.SourceObject
+		for i, u := range out.Units {
+			u.Object.File = names[i]
+			objects = append(objects, u.Object)
+		}
+		out.Build, err = b.FromSource(ctx, objects)
+		var must *plan.CopyError
+		if !errors.As(err, &must) {
+			break
+		}
+		if err := m.copyMore(must); err != nil {
+			return nil, err
+		}
+		for i := range built {
+			redo[i] = built[i].Source == must.Source
+		}
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	names := fileNames(b.Plan.Name, out.Units)
-	var objects []plan.SourceObject
-	for i, u := range out.Units {
-		u.Object.File = names[i]
-		objects = append(objects, u.Object)
-	}
-	if out.Build, err = b.FromSource(ctx, objects); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("make a plan of the extracted files: %w", err)
 	}
 	return out, nil
+}
+
+// units extracts from the units to be done, two at a time.
+func (m *maker) units(ctx context.Context, built []plan.BuiltUnit, out []*Unit, redo []bool) error {
+	var mu sync.Mutex
+	done := 0
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2)
+	for i := range built {
+		if !redo[i] {
+			continue
+		}
+		g.Go(func() (err error) {
+			out[i], err = m.unit(ctx, &built[i])
+			mu.Lock()
+			defer mu.Unlock()
+			if done++; m.opt.Progress != nil {
+				m.opt.Progress("extract", done, len(built))
+			}
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // reasons says of each function why it is in a plan.

@@ -40,6 +40,7 @@ type maker struct {
 	build *plan.Build
 	opt   Options
 	why   map[string]map[string]string // by unit and function: why it is replaced
+	more  map[string]map[string]bool   // by unit: functions that turned out to have to be copied
 }
 
 // attempt is one cut of a unit, compiled and compared.
@@ -74,6 +75,7 @@ type side struct {
 	text    *text
 	replace map[string]string
 	copy    map[string]bool
+	also    []string // new functions that other units of the fix may call
 }
 
 func (m *maker) side(ctx context.Context, u *plan.BuiltUnit, patched bool) (*side, error) {
@@ -104,6 +106,12 @@ func (m *maker) side(ctx context.Context, u *plan.BuiltUnit, patched bool) (*sid
 		s.copy[name] = true
 		delete(s.whole.shown.Functions, name)
 	}
+	maps.Copy(s.copy, m.more[u.Source])
+	for _, name := range u.New {
+		if it := definition(s.text, name); it != nil && !isStatic(s.text.unit, it) {
+			s.also = append(s.also, name)
+		}
+	}
 	return s, nil
 }
 
@@ -114,7 +122,7 @@ func (m *maker) cut(ctx context.Context, s *side, all bool, more map[string]bool
 	maps.Copy(want, more)
 	q := extract.Request{
 		Text: s.text.expanded, Unit: s.text.unit, Source: s.u.Command.Source, Replace: s.replace, Object: s.whole.shown,
-		Policy: m.opt.Policy, SelfContained: m.opt.SelfContained, AllIncludes: all, Copy: want, Public: public, Read: files.Read,
+		Policy: m.opt.Policy, SelfContained: m.opt.SelfContained, AllIncludes: all, Copy: want, Also: s.also, Public: public, Read: files.Read,
 	}
 	a := &attempt{}
 	var err error
@@ -241,24 +249,15 @@ func (m *maker) unit(ctx context.Context, u *plan.BuiltUnit) (*Unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range 3 { // what the object side wants copied may name more
-		if a, err = m.covered(ctx, after, a); err != nil {
-			return nil, err
-		}
-	}
 	out.File, out.Object = a.file, a.object
 	if len(u.Overlay) == 0 {
 		out.Object.Unpatched = a.proofs
 		return out, nil
 	}
 	before, err := m.side(ctx, u, false)
-	if err != nil {
-		return nil, err
+	if err != nil || len(before.replace) == 0 {
+		return out, err
 	}
-	if len(before.replace) == 0 {
-		return out, nil
-	}
-	maps.Copy(before.copy, after.copy)
 	b, err := m.best(ctx, before)
 	if err != nil {
 		return nil, fmt.Errorf("extract the functions of %s without the fix, to prove the extraction: %w", u.Source, err)
@@ -267,21 +266,22 @@ func (m *maker) unit(ctx context.Context, u *plan.BuiltUnit) (*Unit, error) {
 	return out, nil
 }
 
-// covered copies what the kernel's own of must not be called.
-func (m *maker) covered(ctx context.Context, s *side, a *attempt) (*attempt, error) {
-	_, err := m.build.FromSource(ctx, []plan.SourceObject{a.object})
-	var ce *plan.CopyError
-	if !errors.As(err, &ce) {
-		return a, nil // other errors come up again when the plan is made
+// copyMore notes what a unit must copy since the kernel's own of it must not be
+// called. The error is for what is copied already.
+func (m *maker) copyMore(ce *plan.CopyError) error {
+	have := m.more[ce.Source]
+	if have == nil {
+		have = map[string]bool{}
+		m.more[ce.Source] = have
 	}
 	grew := false
 	for _, f := range ce.Functions {
-		if !s.copy[f] {
-			s.copy[f], grew = true, true
+		if !have[f] {
+			have[f], grew = true, true
 		}
 	}
 	if !grew {
-		return nil, fmt.Errorf("extract from %s: %s is copied and still the kernel's own is called: %w", s.u.Source, strings.Join(ce.Functions, ", "), ce)
+		return fmt.Errorf("extract from %s: %s is copied and still the kernel's own is called: %w", ce.Source, strings.Join(ce.Functions, ", "), ce)
 	}
-	return m.best(ctx, s)
+	return nil
 }
