@@ -388,7 +388,8 @@ func RestoreNames(f *object.File, renamed map[string]string, level bool) (levell
 		if !level || !functionNames[stem] || s.Section == nil || s.Section.Data == nil || s.Size != s.Section.Size || len(s.Section.Relocs) > 0 {
 			continue
 		}
-		if name, ok := renamed[string(bytes.TrimSuffix(s.Section.Data, []byte{0}))]; ok {
+		said := string(bytes.TrimSuffix(s.Section.Data, []byte{0}))
+		if name, ok := renamed[said]; ok && name != said {
 			s.Section.Data = append([]byte(name), 0)
 			s.Section.Size = uint64(len(s.Section.Data))
 			s.Size = s.Section.Size

@@ -266,8 +266,8 @@ func (e *edits) edit(line, now int, gone, come []string) error {
 
 // plain gives replaced functions their own names.
 func (e *edits) plain(line string) string {
-	for own, name := range e.unit.Object.Renamed {
-		line = regexp.MustCompile(`\b`+own+`\b`).ReplaceAllString(line, name)
+	for name := range e.unit.Object.Renamed {
+		line = regexp.MustCompile(`\b`+extract.Prefix+name+`\b`).ReplaceAllString(line, name)
 	}
 	return line
 }

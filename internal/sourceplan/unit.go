@@ -150,7 +150,13 @@ func (m *maker) job(s *side, text []byte) kbuild.Job {
 		overlay = map[string][]byte{}
 	}
 	overlay[s.u.Command.Source] = text
-	return kbuild.Job{Command: s.u.Command, Overlay: overlay, Flags: []string{"-Werror"}}
+	// The new names are for people. Compiled with the kernel's, __func__ and the
+	// sites of dynamic debug say what they said.
+	flags := []string{"-Werror"}
+	for _, name := range slices.Sorted(maps.Keys(s.replace)) {
+		flags = append(flags, "-D"+extract.Prefix+name+"="+name)
+	}
+	return kbuild.Job{Command: s.u.Command, Overlay: overlay, Flags: flags}
 }
 
 // object describes a compiled file for the plan.
@@ -160,7 +166,7 @@ func (m *maker) object(ctx context.Context, s *side, a *attempt) error {
 		Renamed: map[string]string{}, Copied: a.file.Copied,
 	}
 	for name := range s.replace {
-		a.object.Renamed[extract.Prefix+name] = name
+		a.object.Renamed[name] = name
 	}
 	part, err := read(ctx, m.tree, m.job(s, a.file.Marked))
 	if err != nil {
