@@ -4,6 +4,7 @@ package extract
 
 import (
 	"maps"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -114,17 +115,18 @@ func (c *cutter) drain() {
 // where is a place for people.
 func (c *cutter) where(off int32) string {
 	f, line := c.doc.Position(off)
-	return c.doc.Files[f] + ":" + itoa(line)
+	return path.Clean(c.doc.Files[f]) + ":" + itoa(line)
 }
 
 // origin is the place of an item: file, first and last line.
 func (c *cutter) origin(from, to int32) string {
 	f, first := c.doc.Position(from)
 	_, last := c.doc.Position(max(from, to-1))
+	name := path.Clean(c.doc.Files[f])
 	if last <= first {
-		return c.doc.Files[f] + ":" + itoa(first)
+		return name + ":" + itoa(first)
 	}
-	return c.doc.Files[f] + ":" + itoa(first) + "-" + itoa(last)
+	return name + ":" + itoa(first) + "-" + itoa(last)
 }
 
 // target starts with a function to be replaced.

@@ -27,7 +27,7 @@ func newStays(q *Request) *stays {
 		inside := in.Parent < 0 || s.own[in.Parent]
 		switch {
 		case in.Parent < 0 && !in.Forced:
-			s.own[i] = name == q.Source
+			s.own[i] = true
 		case in.Forced, !inside:
 		case strings.HasSuffix(name, ".c"):
 			s.own[i] = true

@@ -5,6 +5,7 @@ package extract
 import (
 	"bytes"
 	"fmt"
+	"path"
 	"slices"
 	"sort"
 	"strconv"
@@ -82,9 +83,9 @@ func tidy(text string, at Origin) (string, []Origin) {
 		switch {
 		case strings.HasPrefix(line, "# "):
 			if n, name, ok := marker(line); ok {
-				at = Origin{strings.Trim(name, `"`), n}
-				if at.File == "" {
-					at = Origin{}
+				at = Origin{}
+				if name = strings.Trim(name, `"`); name != "" {
+					at = Origin{path.Clean(name), n}
 				}
 			}
 			continue
@@ -103,7 +104,7 @@ func tidy(text string, at Origin) (string, []Origin) {
 
 func (c *cutter) originOf(off int32) Origin {
 	f, line := c.doc.Position(off)
-	return Origin{c.doc.Files[f], line}
+	return Origin{path.Clean(c.doc.Files[f]), line}
 }
 
 // tokens prints expanded tokens [first,last), with new names for those in

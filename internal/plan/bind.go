@@ -292,7 +292,7 @@ func (k *binder) needs(dump *compiler.Clones) {
 // and gone; the kernel may have something else under it.
 func (k *binder) outside(n *closure.Need, dump *compiler.Clones) {
 	switch {
-	case undefinedIn(k.w.result.Before, n.Extern) || undefinedIn(k.w.result.After, n.Extern):
+	case undefinedIn(k.w.result.Before, n.Extern) || undefinedIn(k.w.result.After, n.Extern) || slices.Contains(k.o.Elsewhere, n.Extern):
 	case dump.Names(n.Extern):
 		k.copy(n.Extern, n.Extern+noFunction)
 	case slices.ContainsFunc(n.Uses, func(u closure.Use) bool { return !u.Branch }):

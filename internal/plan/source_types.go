@@ -43,6 +43,10 @@ type SourceObject struct {
 	// Copied are functions of the unit that the file defines under their own
 	// names.
 	Copied []string
+	// Elsewhere are functions that the unit's text has as extern inline only
+	// (gnu_inline): where no body takes the place of the call, another unit's
+	// function is meant.
+	Elsewhere []string
 	// TextEqual says that extractor and unit agree token by token, after macro
 	// expansion, in every function that the file defines. Only then are
 	// differences accepted that come from what else GCC saw (rules inlining and

@@ -3,6 +3,7 @@
 package sourceplan
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -22,7 +23,7 @@ type text struct {
 }
 
 // read has GCC do the directives and takes the rest apart.
-func read(ctx context.Context, tree *kbuild.Tree, j kbuild.Job) (*text, error) {
+func read(ctx context.Context, k *kernel.Kernel, tree *kbuild.Tree, j kbuild.Job) (*text, error) {
 	source := j.Command.Source
 	out, err := tree.Preprocess(ctx, j, "-fdirectives-only")
 	if err != nil {
@@ -30,6 +31,9 @@ func read(ctx context.Context, tree *kbuild.Tree, j kbuild.Job) (*text, error) {
 	}
 	doc, err := ctext.Read(out)
 	if err != nil {
+		return nil, fmt.Errorf("read the text of %s: %w", source, err)
+	}
+	if err := hiddenMacros(k, doc, j.Overlay); err != nil {
 		return nil, fmt.Errorf("read the text of %s: %w", source, err)
 	}
 	x, err := doc.Expand()
@@ -41,6 +45,43 @@ func read(ctx context.Context, tree *kbuild.Tree, j kbuild.Job) (*text, error) {
 		return nil, fmt.Errorf("read the declarations of %s: %w", source, err)
 	}
 	return &text{x, u}, nil
+}
+
+// hiddenMacros refuses what the text does not show: macros pushed and popped.
+// Lines are those of the kernel's own files, which #line keeps in those of a
+// fix and of an extraction.
+func hiddenMacros(k *kernel.Kernel, doc *ctext.Document, overlay map[string][]byte) error {
+	for name, text := range overlay {
+		if bytes.Contains(text, []byte("push_macro")) {
+			return fmt.Errorf("%s pushes and pops macros, which cannot be followed; write the #define out", name)
+		}
+	}
+	own := newFiles(k, nil)
+	return doc.CheckHidden(func(file string) ([]byte, error) {
+		if text := own.Read(file); text != nil {
+			return text, nil
+		}
+		return nil, fmt.Errorf("%s is not in the source of the kernel", file)
+	})
+}
+
+// elsewhere lists the functions of which the text has just extern inline
+// definitions (gnu_inline: GCC manual, Function Attributes): copied, or called
+// where another unit defines them.
+func (t *text) elsewhere() []string {
+	var out []string
+	for i := range t.unit.Items {
+		it := &t.unit.Items[i]
+		if it.Kind != csyntax.Function {
+			continue
+		}
+		for k := range it.Decls {
+			if d := &it.Decls[k]; d.Kind == csyntax.Func && d.Storage&csyntax.Extern != 0 && d.Storage&csyntax.Inline != 0 {
+				out = append(out, t.unit.Names.Text(d.Name))
+			}
+		}
+	}
+	return out
 }
 
 // files reads files of a kernel as GCC names them, with those of a fix in

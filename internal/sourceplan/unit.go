@@ -94,7 +94,7 @@ func (m *maker) side(ctx context.Context, u *plan.BuiltUnit, patched bool) (*sid
 	if s.whole, err = evidence(result, m.build, u, before); err != nil {
 		return nil, err
 	}
-	if s.text, err = read(ctx, m.tree, kbuild.Job{Command: u.Command, Overlay: s.overlay}); err != nil {
+	if s.text, err = read(ctx, m.k, m.tree, kbuild.Job{Command: u.Command, Overlay: s.overlay}); err != nil {
 		return nil, err
 	}
 	for _, name := range u.Replaced {
@@ -168,11 +168,12 @@ func (m *maker) object(ctx context.Context, s *side, a *attempt) error {
 	for name := range s.replace {
 		a.object.Renamed[name] = name
 	}
-	part, err := read(ctx, m.tree, m.job(s, a.file.Marked))
+	part, err := read(ctx, m.k, m.tree, m.job(s, a.file.Marked))
 	if err != nil {
 		return err
 	}
 	a.object.TextEqual = unequal(part, s.text, a.object.Renamed) == ""
+	a.object.Elsewhere = s.text.elsewhere()
 	for _, d := range a.file.Decisions {
 		a.object.Decisions = append(a.object.Decisions, m.decision(s.u.Source, d))
 	}
