@@ -265,11 +265,20 @@ Compile only, with the kernel's own makefiles:
 	make -C /lib/modules/%s/build M=$PWD %s.o
 
 The module needs relocations to symbols that the kernel does not export, which
-kbuild cannot write. kmend compiles the same text and writes them:
+kbuild cannot write. kmend compiles the same text, binds it and writes them:
 
-	kmend extract -k %s --module …        (as these files were made)
-`, p.Kernel.Release, p.Name, p.Kernel.Name)
+	%s
+`, p.Kernel.Release, p.Name, r.command())
 	return []byte(b.String())
+}
+
+// command makes the module.
+func (r *Result) command() string {
+	p := r.Build.Plan
+	if len(p.Patches) == 0 {
+		return fmt.Sprintf("kmend build -k %s --from source -o OUT THIS-DIRECTORY      (after editing it)", p.Kernel.Name)
+	}
+	return fmt.Sprintf("kmend build -k %s --from source -o OUT FIX.patch", p.Kernel.Name)
 }
 
 func (r *Result) readmeProofs(b *strings.Builder) {
