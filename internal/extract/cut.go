@@ -238,6 +238,9 @@ func (c *cutter) walk(t task) {
 	to := it.To
 	if t.head {
 		to = c.headEnd(t.item)
+	} else if err := c.locals(t.item); err != nil {
+		c.err = err
+		return
 	}
 	for _, m := range c.x.MacrosIn(it.From, to) {
 		c.macro(m)

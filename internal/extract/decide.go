@@ -231,6 +231,33 @@ func (c *cutter) variable(n Name, refs []csyntax.DeclRef, def *csyntax.DeclRef) 
 	c.forward(n, refs, def)
 }
 
+// locals notes the static locals that the text of a function declares; those
+// that macros make are many, and their objects are told apart by the object's
+// proof alone.
+func (c *cutter) locals(item int) error {
+	it := &c.u.Items[item]
+	if it.Kind != csyntax.Function || !c.stays.isOwn(it.From) {
+		return nil
+	}
+	locals, err := c.u.Locals(item)
+	if err != nil {
+		return refused(c.nameOf(item), c.where(it.From), "", "%v", err)
+	}
+	for _, l := range locals {
+		tok := &c.u.Tokens[l.Tok]
+		if l.Storage&csyntax.Static == 0 || tok.Expanded() {
+			continue
+		}
+		d := &Decision{Name: c.nameOf(item) + ":" + c.u.Names.Text(l.Name), Kind: KindLocal, What: Bind, Origin: c.where(tok.From),
+			Why: "a static local: its object is bound to the kernel's own"}
+		if l.Const {
+			d.What, d.Why = Copied, "a constant static local"
+		}
+		c.record(d, false)
+	}
+	return nil
+}
+
 // declare writes a declaration where the unit first declares the name.
 func (c *cutter) declare(n Name, refs []csyntax.DeclRef) {
 	if c.anyHeaderFirst(refs) {

@@ -167,7 +167,7 @@ func (c *cutter) file() (*File, error) {
 }
 
 func rank(what string) int {
-	return slices.Index([]string{Replace, Declare, Copied, Include, Refuse}, what)
+	return slices.Index([]string{Replace, Declare, Bind, Copied, Include, Refuse}, what)
 }
 
 // codeLines counts the lines that are neither blank nor only comment.

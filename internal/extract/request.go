@@ -69,6 +69,7 @@ const (
 	Include = "include" // a header has it
 	Copied  = "copy"    // its text comes along
 	Declare = "declare" // declared, and bound to the kernel's own
+	Bind    = "bind"    // its text comes along, its object is the kernel's own
 	Replace = "replace" // defined anew
 	Refuse  = "refuse"
 )

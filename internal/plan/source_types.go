@@ -60,8 +60,8 @@ type SourceObject struct {
 // Decision says what was done about one name that the extracted code uses.
 type Decision struct {
 	Name     string `json:"name"`
-	Kind     string `json:"kind"`     // of C entity: function, variable, static local, macro, …
-	Decision string `json:"decision"` // include, copy, declare, refuse
+	Kind     string `json:"kind"`     // function, variable, static-local
+	Decision string `json:"decision"` // include, copy, declare, bind, replace, refuse
 	Symbol   string `json:"symbol"`   // in the running kernel, for declare
 	How      string `json:"how"`      // ByExport, ByKlp, ByPatch, for declare
 	Origin   string `json:"origin"`   // FILE:FIRST-LAST

@@ -128,8 +128,11 @@ func registration(p *plan.Plan, apart bool) string {
 			}
 		}
 	}
-	for _, o := range p.Objects {
-		fmt.Fprintf(&b, "\nstatic struct klp_func klp_funcs_%s[] = {\n", o.Name)
+	for i, o := range p.Objects {
+		if i > 0 || apart {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "static struct klp_func klp_funcs_%s[] = {\n", o.Name)
 		for _, f := range o.Functions {
 			fmt.Fprintf(&b, "\t{ .old_name = \"%s\", .new_func = %s%s", f.Name, extract.Prefix, f.Name)
 			if f.Sympos > 0 {
