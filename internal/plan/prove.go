@@ -301,7 +301,7 @@ func (in *proofInput) calleesInlined(it *delta.Item) int {
 	n := 0
 	bodies := bodiesIn(in.wholeDump, it.Name)
 	for name := range externsOf(it) {
-		if bodies[name] {
+		if bodies[name] > 0 {
 			n++
 		}
 	}
@@ -407,17 +407,21 @@ func isCloneName(name string) bool {
 	return slices.ContainsFunc([]string{".isra.", ".constprop.", ".part."}, func(s string) bool { return strings.Contains(name, s) })
 }
 
-// bodiesIn lists the functions whose bodies, or parts of them (.part), a compile
-// copied into the function of a name.
-func bodiesIn(c *compiler.Clones, into string) map[string]bool {
-	out, reached := map[string]bool{}, map[compiler.Node]bool{}
+// bodiesIn counts how often a compile copied the body of each function, or a
+// part of it (.part), into the function of a name.
+func bodiesIn(c *compiler.Clones, into string) map[string]int {
+	out, reached := map[string]int{}, map[compiler.Node]bool{}
 	for again := true; again; {
 		again = false
 		for _, cl := range c.Clones {
 			if (cl.To.Name == into || reached[cl.To]) && !reached[cl.From] && cl.From.Name != into {
 				reached[cl.From], again = true, true
-				out[unnumbered(cl.From.Name)] = true
 			}
+		}
+	}
+	for _, cl := range c.Clones {
+		if (cl.To.Name == into || reached[cl.To]) && cl.From.Name != into {
+			out[unnumbered(cl.From.Name)]++
 		}
 	}
 	return out
@@ -431,15 +435,15 @@ func unnumbered(name string) string {
 	return name
 }
 
-// differing counts the names that only one of two sets has.
-func differing(a, b map[string]bool) (n int) {
+// differing counts the names that two sets do not have alike.
+func differing[V comparable](a, b map[string]V) (n int) {
 	for name := range a {
-		if !b[name] {
+		if a[name] != b[name] {
 			n++
 		}
 	}
 	for name := range b {
-		if !a[name] {
+		if _, ok := a[name]; !ok {
 			n++
 		}
 	}
