@@ -11,12 +11,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"kmend/internal/impact/index"
 	"kmend/internal/kernel"
 	"kmend/internal/report/evidence"
+	"kmend/internal/report/explorer"
 	"kmend/internal/report/planpage"
 	"kmend/internal/vm"
 )
@@ -102,7 +105,7 @@ func (a *app) report(ctx context.Context, opt reportOptions, args []string) erro
 	if len(args) > 0 {
 		notes, err = a.planPage(ctx, &page, opt, args[0])
 	} else {
-		notes, err = a.indexPage(ctx, &page, opt)
+		err = a.indexPage(ctx, &page, opt)
 	}
 	if err != nil {
 		return err
@@ -222,6 +225,8 @@ func planKernel(q *evidence.Request, name string) error {
 		q.NoKernel = "the plan names no kernel"
 	case name == "" && errors.As(err, &unknown):
 		q.NoKernel = fmt.Sprintf("the kernel %s was not added on this machine (kmend kernel add debian:%s)", want.Name, want.Name)
+	case name == "" && err != nil:
+		q.NoKernel = fmt.Sprintf("the kernel that the plan names cannot be used: %v", err)
 	case err != nil:
 		return err
 	case k.BuildID != want.BuildID && name != "":
@@ -254,13 +259,42 @@ func readTest(in *planpage.Input, opt reportOptions) error {
 			return nil
 		}
 	}
-	in.Console, err = readFrom(name, func(_ string, r io.Reader) (string, error) {
-		data, err := io.ReadAll(io.LimitReader(r, planpage.MaxInput))
-		return string(data), err
-	})
+	in.Console, err = readFrom(name, readConsole)
 	return err
 }
 
-func (a *app) indexPage(ctx context.Context, w io.Writer, opt reportOptions) ([]string, error) {
-	return nil, errors.New("todo")
+func readConsole(name string, r io.Reader) (string, error) {
+	data, err := io.ReadAll(io.LimitReader(r, planpage.MaxInput+1))
+	if err != nil {
+		return "", fmt.Errorf("read the console %s: %w", name, err)
+	}
+	if len(data) > planpage.MaxInput {
+		return "", fmt.Errorf("read the console %s: it has more than %d MB: give its end as another file with --console", name, planpage.MaxInput>>20)
+	}
+	return string(data), nil
+}
+
+// indexPage writes the page of the index of a build, or several.
+func (a *app) indexPage(ctx context.Context, w io.Writer, opt reportOptions) error {
+	in := explorer.Input{}
+	for _, arg := range opt.indexes {
+		name, file, named := strings.Cut(arg, "=")
+		if _, err := os.Stat(arg); err == nil || !named {
+			name, file = strings.TrimSuffix(filepath.Base(arg), filepath.Ext(arg)), arg
+		}
+		x, err := index.Open(file)
+		if err != nil {
+			return err
+		}
+		defer x.Close()
+		in.Builds = append(in.Builds, explorer.Build{Name: name, Index: x})
+	}
+	if opt.levels != "" {
+		var err error
+		if in.Levels, err = readFrom(opt.levels, explorer.ReadLevels); err != nil {
+			return err
+		}
+	}
+	a.Progress.Update("follow the graph", 0, 0)
+	return explorer.Write(ctx, w, in)
 }

@@ -17,9 +17,9 @@ func Lines(data []byte, name string) (first, last int, ok bool) {
 		return 0, 0, false
 	}
 	start := bytes.LastIndexByte(data[:at], '\n') + 1
-	if start == at && start > 1 { // the type stands on the line before
+	if start > 1 { // the type, or a part of it, may stand on the line before
 		before := bytes.LastIndexByte(data[:start-1], '\n') + 1
-		if line := data[before : start-1]; len(line) > 0 && isIdent(line[0]) && !bytes.ContainsAny(line, ";{}:#") {
+		if line := data[before : start-1]; len(line) > 0 && isIdent(line[0]) && !bytes.ContainsAny(line, ";{}:#(") {
 			start = before
 		}
 	}
