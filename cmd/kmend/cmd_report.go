@@ -26,11 +26,9 @@ import (
 
 // reportOptions are the flags of kmend report.
 type reportOptions struct {
-	output                string
-	kernel, test, console string
-	patches               []string
-	indexes               []string
-	levels                string
+	output, kernel, test, console, levels string
+	patches, indexes                      []string
+	noKernel                              bool
 }
 
 // reportAnswer is what is printed with --json; see docs/json.md.
@@ -55,8 +53,10 @@ instructions before and after, and the proof that it is what runs; how each
 reference is found; refusals, warnings and timings; the verdict of "kmend test".
 Source and instructions come from the plan's kernel, if it was added here, and
 need the text of the fix. That is looked for under the name in the plan, or
-given with --patch; it is used only if its SHA-256 is the plan's. The console
-that belongs to --vm-result is looked for beside that file.
+given with --patch; it is used only if its SHA-256 is the plan's. The units are
+compiled as plan does it: use --no-kernel with the plan and the fix of a stranger
+that you would not build. The console of --vm-result is looked for beside that
+file.
 
 Of the index of a build (--index, made by "kmend impact index") it shows how
 many functions depend on one, over all functions, and lets you search for a
@@ -74,11 +74,13 @@ function and see who would have to be patched along with it. With several
 	f := c.Flags()
 	f.StringVarP(&opt.output, "output", "o", "", "the page")
 	f.StringVarP(&opt.kernel, "kernel", "k", "", "kernel that the plan is for (default: the one it names, if that was added)")
+	f.BoolVar(&opt.noKernel, "no-kernel", false, "no source and instructions: only what the plan and the text of the fix say")
 	f.StringArrayVar(&opt.patches, "patch", nil, "text of the fix that the plan is of; may be given several times")
 	f.StringVar(&opt.test, "vm-result", "", "what kmend test --json printed")
 	f.StringVar(&opt.console, "console", "", "console of that test (default: beside --vm-result)")
 	f.StringArrayVar(&opt.indexes, "index", nil, "index of a build, as `[NAME=]FILE`; the first is explored, all are compared")
 	f.StringVar(&opt.levels, "levels", "", "with --index: what kmend levels --json printed")
+	c.MarkFlagsMutuallyExclusive("kernel", "no-kernel")
 	_ = c.MarkFlagRequired("output")
 	_ = c.MarkFlagFilename("output", "html")
 	_ = c.MarkFlagFilename("patch", "patch", "diff")
@@ -88,14 +90,14 @@ function and see who would have to be patched along with it. With several
 }
 
 func (a *app) report(ctx context.Context, opt reportOptions, args []string) error {
-	ofPlan := opt.kernel != "" || len(opt.patches) > 0 || opt.test != "" || opt.console != ""
+	ofPlan := opt.kernel != "" || opt.noKernel || len(opt.patches) > 0 || opt.test != "" || opt.console != ""
 	switch {
 	case len(args) == 0 && len(opt.indexes) == 0:
 		return usageErrorf("nothing to show: give a PLAN.json or --index FILE")
 	case len(args) > 0 && (len(opt.indexes) > 0 || opt.levels != ""):
 		return usageErrorf("a page is of a plan or of an index: give PLAN.json, or --index and --levels")
 	case len(args) == 0 && ofPlan:
-		return usageErrorf("-k, --patch, --vm-result and --console are for the page of a plan: give PLAN.json")
+		return usageErrorf("-k, --no-kernel, --patch, --vm-result and --console are for the page of a plan: give PLAN.json")
 	case opt.console != "" && opt.test == "":
 		return usageErrorf("--console belongs to a result: give --vm-result FILE")
 	}
@@ -145,7 +147,9 @@ func (a *app) planPage(ctx context.Context, w io.Writer, opt reportOptions, name
 	if err := addFixes(&q, opt.patches); err != nil {
 		return nil, err
 	}
-	if err := planKernel(&q, opt.kernel); err != nil {
+	if opt.noKernel {
+		q.NoKernel = "--no-kernel was given"
+	} else if err := planKernel(&q, opt.kernel); err != nil {
 		return nil, err
 	}
 	a.Progress.Update("compile", 0, 0)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,7 +64,7 @@ func (c *Chromium) Open(t testing.TB, file string, v View) *Tab {
 	if v.Print {
 		media = "print"
 	}
-	tab.Do("Emulation.setEmulatedMedia", map[string]any{"media": media, "features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}}, nil)
+	tab.Do("Emulation.setEmulatedMedia", map[string]any{"media": media, "features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}}}, nil)
 	tab.Do("Page.navigate", map[string]any{"url": tab.opened}, nil)
 	select {
 	case <-tab.loaded:
@@ -158,6 +159,20 @@ func (tab *Tab) Text(selector string) string {
 	var s string
 	tab.Eval(fmt.Sprintf("document.querySelector(%q)?.innerText ?? ''", selector), &s)
 	return s
+}
+
+// Await waits until the text of the first element that a selector finds has all
+// of the words, and fails the test if it does not come to that.
+func (tab *Tab) Await(what, selector string, words ...string) {
+	tab.t.Helper()
+	text := ""
+	for end := time.Now().Add(patience / 6); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		text = tab.Text(selector)
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) }) {
+			return
+		}
+	}
+	tab.t.Errorf("%s: not all of %q in %q", what, words, text)
 }
 
 // Type types text into what has the focus.

@@ -40,7 +40,7 @@ var searchScript string
 
 // view is what the template shows.
 type view struct {
-	Builds    []build
+	Builds    []buildView
 	Histogram page.Histogram // of the first
 	Worst     []index.Worst  // of the first
 	Stale     []index.StaleUnit
@@ -49,8 +49,8 @@ type view struct {
 	Levels    *levelsView
 }
 
-// build is a build in the comparison.
-type build struct {
+// buildView is a build in the comparison.
+type buildView struct {
 	Name                             string
 	Units, Functions, Symbols, Stale int
 	All, OfUnits                     index.Distribution
@@ -114,7 +114,7 @@ func (v *view) add(ctx context.Context, b Build) (*index.Graph, error) {
 			v.Stale[i].Unit = page.Clean(v.Stale[i].Unit, 4096)
 		}
 	}
-	v.Builds = append(v.Builds, build{Name: page.Clean(b.Name, 200), Units: b.Index.Units(), Functions: len(g.Functions), Symbols: b.Index.Symbols(),
+	v.Builds = append(v.Builds, buildView{Name: page.Clean(b.Name, 200), Units: b.Index.Units(), Functions: len(g.Functions), Symbols: b.Index.Symbols(),
 		Stale: len(stale), All: s.All, OfUnits: s.OfUnits})
 	return g, nil
 }
