@@ -170,22 +170,17 @@ func readFrom[T any](name string, read func(string, io.Reader) (T, error)) (T, e
 	return read(name, data)
 }
 
-// openRegular opens a file that a plan names: no device or pipe, which could
-// block.
+// openRegular opens a file that a plan names. A device or a pipe is not even
+// opened: that can block, or do something.
 func openRegular(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	st, err := os.Stat(name)
 	if err != nil {
 		return nil, err
 	}
-	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file: give a file", name)
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file: give a file", name)
 	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 }
 
 // addFixes adds the texts of fixes: those that are given must be the plan's.
@@ -267,13 +262,16 @@ func readTest(in *planpage.Input, opt reportOptions) error {
 	return err
 }
 
+// maxConsole bounds a console, in bytes; the page shows its end.
+const maxConsole = 64 << 20
+
 func readConsole(name string, r io.Reader) (string, error) {
-	data, err := io.ReadAll(io.LimitReader(r, planpage.MaxInput+1))
+	data, err := io.ReadAll(io.LimitReader(r, maxConsole+1))
 	if err != nil {
 		return "", fmt.Errorf("read the console %s: %w", name, err)
 	}
-	if len(data) > planpage.MaxInput {
-		return "", fmt.Errorf("read the console %s: it has more than %d MB: give its end as another file with --console", name, planpage.MaxInput>>20)
+	if len(data) > maxConsole {
+		return "", fmt.Errorf("read the console %s: it has more than %d MB: give its end as another file with --console", name, maxConsole>>20)
 	}
 	return string(data), nil
 }

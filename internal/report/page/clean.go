@@ -11,7 +11,7 @@ import (
 )
 
 // MaxText is how many bytes of one text of a plan are shown.
-const MaxText = 32 << 10
+const MaxText = 16 << 10
 
 // Clean makes visible what a browser would not show, or would show in another
 // order than it is written: control characters, marks of direction (which can

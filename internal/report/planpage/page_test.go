@@ -196,7 +196,7 @@ func TestReadPlanRefuses(t *testing.T) {
 		"type":      {strings.Replace(good, `"old_size": 64`, `"old_size": "64"`, 1), "no JSON document of kmend"},
 		"trailing":  {good + "{}", "something follows the document"},
 		"no reason": {`{"version": 1, "verdict": "refused"}`, "has no reason"},
-		"too large": {strings.Repeat(" ", MaxInput+1), "more than 32 MB"},
+		"too large": {strings.Repeat(" ", MaxInput+1), "more than 8 MB"},
 	} {
 		if p, err := ReadPlan("x.json", strings.NewReader(c.text)); err == nil || p != nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "x.json") {
 			t.Errorf("%s: %v, want %q", what, err, c.want)
@@ -219,8 +219,8 @@ func TestReadTestRefuses(t *testing.T) {
 	}
 }
 
-// TestManyOfEverythingStaysBounded: a plan of 30 MB makes a page that is not
-// much larger, and says what it left out.
+// TestManyOfEverythingStaysBounded: a page of thousands of functions and
+// references says what it left out.
 func TestManyOfEverythingStaysBounded(t *testing.T) {
 	in := example(t)
 	in.Test = nil

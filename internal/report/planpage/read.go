@@ -13,9 +13,9 @@ import (
 	"kmend/internal/vm"
 )
 
-// MaxInput bounds a plan or a result of kmend test, in bytes. A large plan has
-// some 100 kB.
-const MaxInput = 32 << 20
+// MaxInput bounds a plan or a result of kmend test, in bytes. That of a fix of one
+// file has some 10 kB; a page shows a text in several places.
+const MaxInput = 8 << 20
 
 // ReadPlan reads a plan and checks that it is one that this version knows. What
 // it says is not believed anywhere; it is only shown.
