@@ -11,7 +11,7 @@ const kmend = (() => {
     let n = 0;
     for (let scale = 1; ; scale *= 128) {
       const b = bytes[at++];
-      if (b < 128) return n + b * scale;
+      if (!(b >= 128)) return n + b * scale; // also at the end of the data
       n += (b - 128) * scale;
     }
   };
@@ -82,7 +82,8 @@ const kmend = (() => {
     for (const n of starts) reach(n, -1, 0, true);
     // An alias that the account does not name stands for what it is an alias of.
     if (starts.length === 1 && syms.length === 1 && !(unit.bits[syms[0].sym] & inDump)) {
-      for (let t = unit.twin[syms[0].sym]; t !== syms[0].sym; t = unit.twin[t]) {
+      const first = syms[0].sym;
+      for (let t = unit.twin[first], n = 0; t !== first && n < unit.twin.length; t = unit.twin[t], n++) {
         if (unit.bits[t] & inDump) reach(unit.node[t], -1, 0, true);
       }
     }
