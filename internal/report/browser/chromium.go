@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,6 +70,7 @@ func Start(t testing.TB) *Chromium {
 		"--hide-scrollbars", "--force-color-profile=srgb", "--user-data-dir="+profile, "about:blank")
 	cmd.ExtraFiles = []*os.File{inR, outW}
 	cmd.Env = append(os.Environ(), "HOME="+profile)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its helpers end with it
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -77,13 +79,16 @@ func Start(t testing.TB) *Chromium {
 	c := &Chromium{t: t, in: inW, wait: map[int]chan message{}, tabs: map[string]*Tab{}, closed: make(chan struct{})}
 	go c.read(outR)
 	t.Cleanup(func() {
-		_, _ = c.send("", "Browser.close", nil)
+		// The browser may end without an answer, and its helpers may outlive it
+		// for a moment with their end of the pipe open.
+		_ = c.write(message{ID: -1, Method: "Browser.close", Params: []byte("{}")})
 		timer := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
 		timer.Stop()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		inW.Close()
-		<-c.closed
 		outR.Close()
+		<-c.closed
 		_ = os.RemoveAll(profile)
 	})
 	return c
@@ -124,6 +129,18 @@ func (c *Chromium) read(out *os.File) {
 	c.wait = map[int]chan message{}
 }
 
+// write sends a message.
+func (c *Chromium) write(m message) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err = c.in.Write(append(data, 0))
+	return err
+}
+
 // send sends a command and waits for its answer.
 func (c *Chromium) send(session, method string, params any) (json.RawMessage, error) {
 	raw, err := json.Marshal(params)
@@ -138,12 +155,8 @@ func (c *Chromium) send(session, method string, params any) (json.RawMessage, er
 	c.last++
 	m := message{ID: c.last, Session: session, Method: method, Params: raw}
 	c.wait[m.ID] = answer
-	data, err := json.Marshal(m)
-	if err == nil {
-		_, err = c.in.Write(append(data, 0))
-	}
 	c.mu.Unlock()
-	if err != nil {
+	if err := c.write(m); err != nil {
 		return nil, fmt.Errorf("%s: %w", method, err)
 	}
 	select {
