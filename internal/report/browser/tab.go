@@ -166,7 +166,7 @@ func (tab *Tab) Text(selector string) string {
 func (tab *Tab) Await(what, selector string, words ...string) {
 	tab.t.Helper()
 	text := ""
-	for end := time.Now().Add(patience / 2); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience / 6); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		text = tab.Text(selector)
 		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) }) {
 			return
