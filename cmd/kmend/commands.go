@@ -18,4 +18,5 @@ var commands = []func(*app) *cobra.Command{
 	newLevelsCmd,
 	newSurveyCmd,
 	newImpactCmd,
+	newReportCmd,
 }

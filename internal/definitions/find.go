@@ -137,26 +137,7 @@ func read(name string, buf []byte) ([]byte, error) {
 }
 
 // defines reports whether a source file may define a function.
-func defines(data []byte, name string) bool {
-	if name == "" {
-		return false
-	}
-	if call, ok := syscall(name); ok {
-		return definesSyscall(data, call)
-	}
-	n := []byte(name)
-	for at := 0; ; {
-		i := bytes.Index(data[at:], n)
-		if i < 0 {
-			return false
-		}
-		at += i
-		if isDefinition(data, at, len(n)) {
-			return true
-		}
-		at += len(n)
-	}
-}
+func defines(data []byte, name string) bool { return definition(data, name) >= 0 }
 
 // syscall is the name that SYSCALL_DEFINE was given for a function that it
 // makes (include/linux/syscalls.h, arch/x86/include/asm/syscall_wrapper.h).
@@ -173,12 +154,14 @@ func syscall(name string) (call string, ok bool) {
 	return "", false
 }
 
-func definesSyscall(data []byte, call string) bool {
+// syscallDefinition is where the name of a system call's definition ends, -1 if
+// there is none.
+func syscallDefinition(data []byte, call string) int {
 	const macro = "SYSCALL_DEFINE"
 	for at := 0; ; {
 		i := bytes.Index(data[at:], []byte(macro))
 		if i < 0 {
-			return false
+			return -1
 		}
 		at += i + len(macro)
 		rest := data[at:min(len(data), at+len(call)+16)]
@@ -187,7 +170,7 @@ func definesSyscall(data []byte, call string) bool {
 		}
 		arg := bytes.TrimLeft(rest[2:], " \t")
 		if bytes.HasPrefix(arg, []byte(call)) && (len(arg) == len(call) || !isIdent(arg[len(call)])) {
-			return true
+			return at
 		}
 	}
 }

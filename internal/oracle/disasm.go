@@ -32,19 +32,11 @@ func (u *Unit) disassembly(ctx context.Context, symbol string, before, after var
 		if err != nil {
 			return "", err
 		}
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file+".o", obj.ELF, 0o644); err != nil {
-			return "", fmt.Errorf("disassemble %s: %w", symbol, err)
+		text, err := Instructions(ctx, obj.ELF, symbol)
+		if err != nil {
+			return "", err
 		}
-		var text bytes.Buffer
-		for _, s := range []string{symbol, symbol + ".cold"} {
-			out, err := run.Run(ctx, run.Cmd{Argv: []string{"objdump", "-dr", "--no-show-raw-insn", "--disassemble=" + s, file + ".o"}, Limit: 64 << 20})
-			if err != nil {
-				return "", fmt.Errorf("disassemble %s: %w", symbol, err)
-			}
-			text.Write(plainInstructions(out.Stdout))
-		}
-		if err := os.WriteFile(file, text.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			return "", fmt.Errorf("disassemble %s: %w", symbol, err)
 		}
 	}
@@ -55,6 +47,33 @@ func (u *Unit) disassembly(ctx context.Context, symbol string, before, after var
 		return "", fmt.Errorf("disassemble %s: %w", symbol, err)
 	}
 	return firstLines(string(out.Stdout), maxDiffLines), nil
+}
+
+// Instructions is the code of a function of an object file, its cold part
+// included, as objdump prints it, relocations too, without addresses and without
+// the distances of jumps within it. Empty if the object has no such function.
+func Instructions(ctx context.Context, elf []byte, symbol string) ([]byte, error) {
+	f, err := os.CreateTemp("", "kmend-disassemble-*.o")
+	if err != nil {
+		return nil, fmt.Errorf("disassemble %s: %w", symbol, err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(elf)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("disassemble %s: %w", symbol, err)
+	}
+	var text bytes.Buffer
+	for _, s := range []string{symbol, symbol + ".cold"} {
+		out, err := run.Run(ctx, run.Cmd{Argv: []string{"objdump", "-dr", "--no-show-raw-insn", "--disassemble=" + s, f.Name()}, Limit: 64 << 20})
+		if err != nil {
+			return nil, fmt.Errorf("disassemble %s: %w", symbol, err)
+		}
+		text.Write(plainInstructions(out.Stdout))
+	}
+	return text.Bytes(), nil
 }
 
 var (

@@ -10,6 +10,10 @@ import (
 
 // Graph is a directed graph. Nodes are numbered in the order they were added.
 type Graph struct {
+	// Title and Desc say what the picture shows, for those who cannot see it;
+	// empty: the SVG has none.
+	Title, Desc string
+
 	nodes []Node
 	edges []Edge
 	ids   map[string]int

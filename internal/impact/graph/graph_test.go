@@ -29,7 +29,9 @@ func sample() *Graph {
 }
 
 func TestSVGIsWellFormedAndPlain(t *testing.T) {
-	data, err := sample().SVG()
+	g := sample()
+	g.Title, g.Desc = "who <& whom", "arrows"
+	data, err := g.SVG()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +48,7 @@ func TestSVGIsWellFormedAndPlain(t *testing.T) {
 			texts[string(c)] = true
 		}
 	}
-	for _, s := range []string{`leaf<"&\>`, "middle", "top", "vmlinux", "inlined", "calls"} {
+	for _, s := range []string{`leaf<"&\>`, "middle", "top", "vmlinux", "inlined", "calls", "who <& whom", "arrows"} {
 		if !texts[s] {
 			t.Errorf("the picture does not say %q", s)
 		}

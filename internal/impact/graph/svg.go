@@ -215,7 +215,12 @@ func (l *layout) draw() []byte {
 		w, h = max(w, l.x[i]+l.width[i]+margin), max(h, l.y[i]+boxHeight+margin)
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f" font-family="monospace" font-size="12">`+"\n", w, h, w, h)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f" font-family="monospace" font-size="12" role="img">`+"\n", w, h, w, h)
+	for _, e := range [][2]string{{"title", l.g.Title}, {"desc", l.g.Desc}} {
+		if e[1] != "" {
+			fmt.Fprintf(&b, "<%s>%s</%s>\n", e[0], html.EscapeString(e[1]), e[0])
+		}
+	}
 	b.WriteString(`<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>` + "\n")
 	b.WriteString(`<rect width="100%" height="100%" fill="#fff"/>` + "\n")
 	for i, p := range l.paths {

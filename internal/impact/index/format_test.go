@@ -97,6 +97,7 @@ func askAll(x *Index) {
 	_, _ = q.Summary(context.Background())
 	q = x.NewQuery()
 	_, _ = q.StaleUnits()
+	_, _ = x.NewQuery().Graph(context.Background())
 	for _, name := range []string{"leaf", "a/one.o:fields", "h.h:shared", "nothing"} {
 		q := x.NewQuery()
 		if f, err := q.Find(name); err == nil {
