@@ -17,4 +17,11 @@ var commands = []func(*app) *cobra.Command{
 	newLevelsCmd,
 	newSurveyCmd,
 	newImpactCmd,
+	newLoadCmd,
+	newUnloadCmd,
+	newListCmd,
+	newStatusCmd,
+	newInstallCmd,
+	newUninstallCmd,
+	newSignCmd,
 }
