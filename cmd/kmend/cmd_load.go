@@ -94,7 +94,7 @@ func (a *app) load(ctx context.Context, files []string, opt hostOptions) error {
 // transitions shows transitions: progress, and who holds them up when they
 // take long or when that changes.
 func (a *app) transitions() func(host.Transition) {
-	const quiet = 5 * time.Second
+	const quiet = 3 * time.Second
 	var told []int
 	return func(t host.Transition) {
 		to := "new"

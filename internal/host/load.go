@@ -126,15 +126,15 @@ func (h *Host) seeThrough(ctx context.Context, name string, record *Record, o *O
 	switch {
 	case errors.Is(err, errStalled):
 		stall := h.stalled(name, opt)
-		stall.Rollback = h.takeBack(ctx, name)
+		stall.Rollback = h.takeBack(ctx, name, opt)
 		stall.RolledBack = stall.Rollback == nil
 		return stall
 	case err != nil && ctx.Err() != nil:
 		h.notice("taking %s back", name)
-		if back := h.takeBack(ctx, name); back != nil {
-			return fmt.Errorf("load %s: %w; going back failed: %w; see kmend status %s", name, err, back, name)
+		if back := h.takeBack(ctx, name, opt); back != nil {
+			return fmt.Errorf("load %s: interrupted (%w); going back failed: %w; see kmend status %s", name, err, back, name)
 		}
-		return fmt.Errorf("load %s: %w; it was disabled again and unloaded", name, err)
+		return fmt.Errorf("load %s: interrupted (%w): it was disabled again and unloaded", name, err)
 	case err != nil:
 		return err
 	}
@@ -148,12 +148,12 @@ func (h *Host) seeThrough(ctx context.Context, name string, record *Record, o *O
 
 // takeBack disables and unloads a live patch whose transition was given up. It
 // goes on after ctx has ended.
-func (h *Host) takeBack(ctx context.Context, name string) error {
+func (h *Host) takeBack(ctx context.Context, name string, opt Options) error {
 	ctx = context.WithoutCancel(ctx)
 	if err := h.turn(name, "0"); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("disable %s: %w", name, err)
 	}
-	if _, err := h.await(ctx, name, Options{Timeout: rollbackTimeout}); err != nil {
+	if _, err := h.await(ctx, name, Options{Timeout: rollbackTimeout, Progress: opt.Progress}); err != nil {
 		return fmt.Errorf("disable %s: %w", name, err)
 	}
 	switch how, err := h.remove(ctx, name); {

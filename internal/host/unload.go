@@ -114,20 +114,20 @@ func (h *Host) takeOut(ctx context.Context, name string, opt Options) error {
 	switch {
 	case errors.Is(err, errStalled):
 		stall := h.stalled(name, opt)
-		stall.Rollback = h.putBack(ctx, name, record)
+		stall.Rollback = h.putBack(ctx, name, record, opt)
 		stall.RolledBack = stall.Rollback == nil
 		return stall
 	case err != nil && ctx.Err() != nil:
-		if back := h.putBack(ctx, name, record); back != nil {
-			return fmt.Errorf("unload %s: %w; going back failed: %w; see kmend status %s", name, err, back, name)
+		if back := h.putBack(ctx, name, record, opt); back != nil {
+			return fmt.Errorf("unload %s: interrupted (%w); going back failed: %w; see kmend status %s", name, err, back, name)
 		}
-		return fmt.Errorf("unload %s: %w; it was enabled again", name, err)
+		return fmt.Errorf("unload %s: interrupted (%w): it was enabled again", name, err)
 	}
 	return err
 }
 
 // putBack enables a live patch again that is on its way out.
-func (h *Host) putBack(ctx context.Context, name string, record *Record) error {
+func (h *Host) putBack(ctx context.Context, name string, record *Record, opt Options) error {
 	ctx = context.WithoutCancel(ctx)
 	if err := h.turn(name, "1"); err != nil {
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EINVAL) {
@@ -135,7 +135,7 @@ func (h *Host) putBack(ctx context.Context, name string, record *Record) error {
 		}
 		return fmt.Errorf("enable %s: %w", name, err)
 	}
-	if _, err := h.await(ctx, name, Options{Timeout: rollbackTimeout}); err != nil {
+	if _, err := h.await(ctx, name, Options{Timeout: rollbackTimeout, Progress: opt.Progress}); err != nil {
 		return fmt.Errorf("enable %s: %w", name, err)
 	}
 	if record == nil {
