@@ -85,7 +85,9 @@ func (h *Host) installOne(m *Module, o *Outcome) error {
 	if err := h.ownDir(dir, 0o755); err != nil {
 		return err
 	}
-	sweep(h.path(dir))
+	if err := h.finish(o.KernelID); err != nil {
+		return err
+	}
 	b, err := h.installedFor(o.KernelID)
 	if err != nil {
 		return err
@@ -114,7 +116,7 @@ func (h *Host) installOne(m *Module, o *Outcome) error {
 		return err
 	}
 	h.step("put " + m.Name)
-	if err := writeFile(h.installedPath(o.KernelID, m.Name), m.data, 0o644); err != nil {
+	if err := h.writeFile(h.installedPath(o.KernelID, m.Name), m.data, 0o644); err != nil {
 		return fmt.Errorf("install %s: %w", m.Path, err)
 	}
 	b.Modules[i].Pending, b.Modules[i].Previous = "", ""
@@ -138,6 +140,9 @@ func (h *Host) Uninstall(ctx context.Context, name, id string) ([]*Outcome, erro
 	}
 	var out []*Outcome
 	for i := range all.Builds {
+		if err := h.finish(all.Builds[i].BuildID); err != nil {
+			return nil, err
+		}
 		b := &all.Builds[i]
 		if id != "" && b.BuildID != id {
 			continue
@@ -163,22 +168,51 @@ func (h *Host) Uninstall(ctx context.Context, name, id string) ([]*Outcome, erro
 
 func (h *Host) uninstallOne(b *InstalledBuild, at int) error {
 	name := b.Modules[at].Name
-	sweep(h.path(installDir, b.BuildID))
 	b.Modules[at].Pending = removing
-	if len(b.Modules[at].SHA256) != 64 { // of a module that could not be read
-		b.Modules[at].SHA256 = fmt.Sprintf("%064d", 0)
-	}
 	if err := h.saveState(b); err != nil {
 		return err
 	}
-	h.step("remove " + name)
-	if err := os.Remove(h.installedPath(b.BuildID, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("uninstall %s: %w", name, err)
-	}
-	if err := syncDir(h.path(installDir, b.BuildID)); err != nil {
-		return fmt.Errorf("uninstall %s: %w", name, err)
+	if err := h.removeFile(b.BuildID, name); err != nil {
+		return err
 	}
 	b.Modules = slices.Delete(b.Modules, at, at+1)
+	return h.saveState(b)
+}
+
+func (h *Host) removeFile(id, name string) error {
+	h.step("remove " + name)
+	if err := os.Remove(h.installedPath(id, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("uninstall %s: %w", name, err)
+	}
+	if err := syncDir(h.path(installDir, id)); err != nil {
+		return fmt.Errorf("uninstall %s: %w", name, err)
+	}
+	return nil
+}
+
+// finish clears up what a killed kmend left of the installation for one build:
+// unfinished files, and removals that were begun. The caller holds the lock.
+func (h *Host) finish(id string) error {
+	sweep(h.path(installDir, id))
+	b, err := h.readState(id)
+	if b == nil || err != nil {
+		return nil // the reader of the state says so
+	}
+	var begun []string
+	b.Modules = slices.DeleteFunc(b.Modules, func(m InstalledModule) bool {
+		if m.Pending == removing {
+			begun = append(begun, m.Name)
+		}
+		return m.Pending == removing
+	})
+	if len(begun) == 0 {
+		return nil
+	}
+	for _, name := range begun {
+		if err := h.removeFile(id, name); err != nil {
+			return err
+		}
+	}
 	return h.saveState(b)
 }
 

@@ -28,7 +28,7 @@ const (
 // Installation is all that is installed to be loaded at boot.
 type Installation struct {
 	Version int              `json:"version"`
-	Builds  []InstalledBuild `json:"builds"` // by build id
+	Builds  []InstalledBuild `json:"builds"` // by build id; one may have no modules any more
 }
 
 // Count is the number of modules.
@@ -92,9 +92,7 @@ func (h *Host) Installed() (*Installation, error) {
 			return nil, err
 		}
 		b.Running = d.Name() == running
-		if len(b.Modules) > 0 || len(b.Notes) > 0 {
-			all.Builds = append(all.Builds, *b)
-		}
+		all.Builds = append(all.Builds, *b)
 	}
 	return all, nil
 }
@@ -253,7 +251,8 @@ func (h *Host) rediscover(dir, name, id string) InstalledModule {
 func (h *Host) saveState(b *InstalledBuild) error {
 	file := *b
 	file.Version, file.Running, file.Notes = 1, false, nil
-	file.Modules = slices.Clone(b.Modules)
+	// Without a digest it could not be read: it is none of ours, or damaged.
+	file.Modules = slices.DeleteFunc(slices.Clone(b.Modules), func(m InstalledModule) bool { return len(m.SHA256) != 64 })
 	for i := range file.Modules {
 		file.Modules[i].Trouble = ""
 	}
@@ -262,7 +261,7 @@ func (h *Host) saveState(b *InstalledBuild) error {
 		return fmt.Errorf("write the list of what is installed: %w", err)
 	}
 	h.step("state of " + b.BuildID)
-	if err := writeFile(h.path(installDir, b.BuildID, stateFile), append(data, '\n'), 0o644); err != nil {
+	if err := h.writeFile(h.path(installDir, b.BuildID, stateFile), append(data, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write the list of what is installed: %w", err)
 	}
 	return nil

@@ -118,9 +118,10 @@ func (h *Host) seeThrough(ctx context.Context, name string, record *Record, o *O
 	took, err := h.await(ctx, name, opt)
 	if errors.Is(err, errStalled) && opt.Force {
 		record.Forced = true
-		if err = h.saveRecord(record); err == nil {
-			err = h.force(context.WithoutCancel(ctx), name)
+		if err := h.saveRecord(record); err != nil {
+			h.notice("%v", err)
 		}
+		err = h.force(context.WithoutCancel(ctx), name)
 		o.Forced = err == nil
 	}
 	switch {

@@ -105,8 +105,9 @@ func (h *Host) ownDir(dir string, mode fs.FileMode) error {
 
 // writeFile writes a file so that it is there whole or not at all, even when the
 // machine stops.
-func writeFile(path string, data []byte, mode fs.FileMode) error {
+func (h *Host) writeFile(path string, data []byte, mode fs.FileMode) error {
 	dir := filepath.Dir(path)
+	h.step("write " + path)
 	f, err := os.CreateTemp(dir, tempPrefix+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
@@ -114,12 +115,14 @@ func writeFile(path string, data []byte, mode fs.FileMode) error {
 	_, err = f.Write(data)
 	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {
+		h.step("rename " + path)
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		os.Remove(f.Name())
 		return err
 	}
+	h.step("renamed " + path)
 	return syncDir(dir)
 }
 

@@ -53,7 +53,7 @@ func (h *Host) saveRecord(r *Record) error {
 		return err
 	}
 	h.step("record " + r.Name + " " + r.State)
-	if err := writeFile(h.path(recordPath(r.Name)), append(data, '\n'), 0o644); err != nil {
+	if err := h.writeFile(h.path(recordPath(r.Name)), append(data, '\n'), 0o644); err != nil {
 		return fmt.Errorf("remember module %s: %w", r.Name, err)
 	}
 	return nil

@@ -110,15 +110,18 @@ func (h *Host) turn(name, to string) error {
 	return h.System.Write(h.path(livepatchDir, name, "enabled"), to)
 }
 
-// force ends a transition by force. The kernel acts within a second.
+// force ends a transition by force. The kernel acts within a second. If that
+// does not work the answer is errStalled: the way is back.
 func (h *Host) force(ctx context.Context, name string) error {
 	h.notice("forcing the transition of %s: %s", name, ForceWarning)
 	h.step("force " + name)
-	if err := h.System.Write(h.path(livepatchDir, name, "force"), "1"); err != nil {
-		return fmt.Errorf("force the transition of %s: %w", name, err)
+	err := h.System.Write(h.path(livepatchDir, name, "force"), "1")
+	if err == nil {
+		_, err = h.await(ctx, name, Options{Timeout: 10 * time.Second})
 	}
-	if _, err := h.await(ctx, name, Options{Timeout: 10 * time.Second}); err != nil {
-		return fmt.Errorf("force the transition of %s: %w", name, err)
+	if err != nil {
+		h.notice("force the transition of %s: %v", name, err)
+		return errStalled
 	}
 	return nil
 }

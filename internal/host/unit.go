@@ -69,7 +69,7 @@ func (h *Host) writeUnit() (fresh bool, err error) {
 	if err := os.MkdirAll(h.path(localUnits), 0o755); err != nil {
 		return false, fmt.Errorf("write %s: %w", unitName, err)
 	}
-	if err := writeFile(h.path(localUnits, unitName), []byte(packaging.Unit), 0o644); err != nil {
+	if err := h.writeFile(h.path(localUnits, unitName), []byte(packaging.Unit), 0o644); err != nil {
 		return false, fmt.Errorf("write %s: %w", unitName, err)
 	}
 	return true, nil

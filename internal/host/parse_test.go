@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestReadStack(t *testing.T) {
+	lines, frames := readStack("[<0>] pipe_read+0x3df/0x470\n[<0>] do_it.isra.0+0x1/0x2 [livepatch_a]\ngarbage\n[<ffffffff81000000>] old.cold+0x1/0x2\n")
+	if len(lines) != 3 || !slices.Equal(frames, []frame{{"pipe_read", ""}, {"do_it.isra.0", "livepatch_a"}, {"old.cold", ""}}) {
+		t.Errorf("%q %v", lines, frames)
+	}
+	p := &Patch{Name: "livepatch_a", State: Patching, Objects: []Object{{Name: "vmlinux", Functions: []Function{{Name: "old"}, {Name: "do_it.isra.0"}}}}}
+	if got := culprit(frames, p); got != "vmlinux:old" {
+		t.Errorf("patching: %q", got)
+	}
+	p.State = Unpatching
+	if got := culprit(frames, p); got != "vmlinux:do_it.isra.0" {
+		t.Errorf("unpatching: %q", got)
+	}
+}
+
+func TestKernelLine(t *testing.T) {
+	for record, want := range map[string]string{
+		"6,1,2,-;text; more\n KEY=v\n": "text; more",
+		"13,1,2,-;from user space\n":   "",
+		"6,1,2,-":                      "",
+		"":                             "",
+	} {
+		if got := strings.Join(kernelLine([]byte(record)), "|"); got != want {
+			t.Errorf("%q: %q", record, got)
+		}
+	}
+}
+
+func TestNameOf(t *testing.T) {
+	for arg, want := range map[string]string{"livepatch-a.ko": "livepatch_a", "/x/y-z/livepatch-a.ko": "livepatch_a", "livepatch_a": "livepatch_a"} {
+		if got := NameOf(arg); got != want {
+			t.Errorf("%s: %s", arg, got)
+		}
+	}
+}
+
+func FuzzBuildID(f *testing.F) {
+	f.Add([]byte("\x04\x00\x00\x00\x14\x00\x00\x00\x03\x00\x00\x00GNU\x00aaaaaaaaaaaaaaaaaaaa"))
+	f.Add([]byte("\x04\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00Xen\x00\xff\xff\xff\xff\xff\xff\xff\xff\x03\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if id := buildID(data); len(id) > 2*len(data) {
+			t.Error("more than there is")
+		}
+	})
+}
+
+func FuzzReadStack(f *testing.F) {
+	f.Add("[<0>] pipe_read+0x3df/0x470 [mod]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		lines, frames := readStack(text)
+		if len(lines) != len(frames) {
+			t.Errorf("%d lines, %d frames", len(lines), len(frames))
+		}
+	})
+}
