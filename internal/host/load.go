@@ -271,7 +271,7 @@ func (e *LoadError) Unwrap() error { return e.Err }
 
 func (e *LoadError) Error() string {
 	s := fmt.Sprintf("load %s: the kernel refuses it: %v", e.Path, e.Err)
-	if why := loadErrors[unwrapErrno(e.Err)]; why != "" {
+	if why := e.why(); why != "" {
 		s += ": " + why
 	}
 	const most = 20
@@ -281,10 +281,21 @@ func (e *LoadError) Error() string {
 	return s
 }
 
-func unwrapErrno(err error) unix.Errno {
+// why is what the error number means. EKEYREJECTED stands for four things, of
+// which the kernel logs three (kernel/module/signing.c, module_sig_check).
+func (e *LoadError) why() string {
 	var errno unix.Errno
-	errors.As(err, &errno)
-	return errno
+	errors.As(e.Err, &errno)
+	said := strings.Join(e.Log, "\n")
+	switch {
+	case errno == unix.EKEYREJECTED && strings.Contains(said, "unavailable key"):
+		return loadErrors[unix.ENOKEY]
+	case errno == unix.EKEYREJECTED && strings.Contains(said, "unsigned module"):
+		return "it is not signed, and the kernel takes signed modules only"
+	case errno == unix.EKEYREJECTED && strings.Contains(said, "unsupported crypto"):
+		return loadErrors[unix.ENOPKG]
+	}
+	return loadErrors[errno]
 }
 
 // loadErrors says what error numbers of init_module(2) mean (kernel/module/main.c,
@@ -292,7 +303,7 @@ func unwrapErrno(err error) unix.Errno {
 var loadErrors = map[unix.Errno]string{
 	unix.EBADMSG:      "its signature is broken or has a form that the kernel does not know",
 	unix.ENOKEY:       "it is signed with a key that the kernel does not trust",
-	unix.EKEYREJECTED: "the kernel takes signed modules only, or its signature is wrong",
+	unix.EKEYREJECTED: "its signature is not one of this module: it was changed after it was signed",
 	unix.ENOPKG:       "the kernel does not have the algorithm of its signature",
 	unix.EPERM:        "the right to load modules is missing, or the kernel is locked down",
 	unix.EEXIST:       "a module of that name is loaded",

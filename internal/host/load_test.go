@@ -318,9 +318,9 @@ func TestOtherInTransition(t *testing.T) {
 func TestKernelRefuses(t *testing.T) {
 	h, f := newFake(t)
 	file := fix("livepatch_a").build(t, h)
-	f.init, f.log = unix.ENOKEY, []string{"Loading of module with unavailable key is rejected"}
+	f.init, f.log = unix.EKEYREJECTED, []string{"Loading of module with unavailable key is rejected"}
 	_, err := h.Load(t.Context(), file, Options{})
-	if !errors.Is(err, unix.ENOKEY) || !strings.Contains(err.Error(), "a key that the kernel does not trust") || !strings.Contains(err.Error(), "unavailable key is rejected") {
+	if !errors.Is(err, unix.EKEYREJECTED) || !strings.Contains(err.Error(), "a key that the kernel does not trust") || !strings.Contains(err.Error(), "unavailable key is rejected") {
 		t.Errorf("%v", err)
 	}
 	if f.has("run/kmend/loaded/livepatch_a.json") {
