@@ -153,7 +153,11 @@ func (a *app) printPatch(w io.Writer, p *host.Patch) {
 		}
 	}
 	if t := p.Transition; t != nil {
-		fmt.Fprintf(w, "  %d of %d tasks have switched\n", t.Total-t.Waiting, t.Total)
+		since := ""
+		if t.Since != nil {
+			since = " since " + t.Since.Local().Format(time.DateTime)
+		}
+		fmt.Fprintf(w, "  %d of %d tasks have switched%s\n", t.Total-t.Waiting, t.Total, since)
 		for _, line := range t.Explain() {
 			fmt.Fprintln(w, visible(line))
 		}

@@ -133,7 +133,8 @@ func TestHostLoad(t *testing.T) {
 		t.Errorf("after refusals: %v", s)
 	}
 
-	h.run(exitDone, "kmend load /root/kmend/livepatch-one.ko", `^livepatch_one: loaded, transition`)
+	h.run(exitDone, "kmend list --watch --interval 100ms > /tmp/w & p=$!; sleep 1; kmend load /root/kmend/livepatch-one.ko; sleep 1; kill -INT $p; wait $p; echo code $?; cat /tmp/w",
+		`^livepatch_one: loaded, transition`, `^code 0`, `^20\d\d-.*\nno live patch is loaded\n(.*\n)*20\d\d-.*\nNAME .*\nlivepatch_one +enabled +1 `)
 	h.want("cmdline", h.shell(cmdlineNow), ` kmend$`)
 	h.run(exitDone, "kmend load /root/kmend/livepatch-one.ko", `^livepatch_one: is loaded already`)
 	h.run(exitRefused, "cp /root/kmend/livepatch-two.ko /root/b.ko; sed -i s/livepatch_two/livepatch_one/g /root/b.ko; kmend load /root/b.ko", `refused \(name-taken\)`)

@@ -39,6 +39,7 @@ type fake struct {
 	busy    int      // how often DeleteModule answers EAGAIN; below 0: always
 	tick    func()   // called at each Sleep
 	user    bool     // not root
+	idle    bool     // modules do not enable themselves
 	release string   // testRelease if empty
 }
 
@@ -120,6 +121,10 @@ func (f *fake) InitModule(image []byte) error {
 		return unix.EEXIST
 	}
 	f.insert(m.Name, "OEK", m.BuildID)
+	if f.idle {
+		f.set("sys/module/"+m.Name+"/refcnt", "0\n")
+		return nil
+	}
 	live := "sys/kernel/livepatch/" + m.Name
 	f.set(live+"/enabled", "1\n")
 	f.set(live+"/transition", "1\n")

@@ -139,6 +139,12 @@ func (h *Host) seeThrough(ctx context.Context, name string, record *Record, o *O
 	case err != nil:
 		return err
 	}
+	// A module whose init does not enable it, or that has another name inside
+	// than its modinfo says, loads without a complaint.
+	if p, shown := h.patch(name); !shown || p.State != Enabled {
+		err := fmt.Errorf("load %s: the module was loaded, but the kernel shows no enabled live patch of that name: it does not enable itself, or has another name inside; see kmend list", name)
+		return errors.Join(err, h.takeBack(ctx, name, opt))
+	}
 	record.State = stateLoaded
 	if err := h.saveRecord(record); err != nil {
 		return err

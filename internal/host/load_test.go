@@ -328,6 +328,16 @@ func TestKernelRefuses(t *testing.T) {
 	}
 }
 
+// A module that loads and does not become a live patch is taken out again.
+func TestNeverEnabled(t *testing.T) {
+	h, f := newFake(t)
+	f.idle = true
+	_, err := h.Load(t.Context(), fix("livepatch_a").build(t, h), Options{})
+	if err == nil || !strings.Contains(err.Error(), "no enabled live patch of that name") || f.has("sys/module/livepatch_a") || f.has("run/kmend/loaded/livepatch_a.json") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestNotRoot(t *testing.T) {
 	h, f := newFake(t)
 	f.user = true

@@ -27,6 +27,7 @@ type Record struct {
 	BootID  string    `json:"boot_id"`  // /proc/sys/kernel/random/boot_id: of which run of the kernel this is true
 	Since   time.Time `json:"since"`    // when its load began
 	State   string    `json:"state"`    // loading, loaded, unloading
+	Turned  time.Time `json:"turned"`   // since when it is in that state
 	Forced  bool      `json:"forced,omitempty"`
 }
 
@@ -44,7 +45,7 @@ func (h *Host) bootID() string {
 
 // saveRecord writes the record of a module.
 func (h *Host) saveRecord(r *Record) error {
-	r.Version, r.BootID = 1, h.bootID()
+	r.Version, r.BootID, r.Turned = 1, h.bootID(), h.System.Now()
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("remember module %s: %w", r.Name, err)

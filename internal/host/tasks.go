@@ -19,6 +19,8 @@ type Transition struct {
 	Total    int    `json:"total"`    // threads that were looked at
 	Waiting  int    `json:"waiting"`  // of these, those that have not switched
 	Tasks    []Task `json:"tasks"`    // who they are, 64 at most
+	// Since is when it began; nil where no kmend began it.
+	Since *time.Time `json:"since"`
 	// Elapsed is for how long this kmend has been waiting for it.
 	Elapsed time.Duration `json:"-"`
 }
@@ -46,6 +48,9 @@ func (h *Host) remaining(p *Patch) *Transition {
 	old := "0"
 	if !t.Patching {
 		old = "1"
+	}
+	if r, err := h.record(p.Name); err == nil && r != nil && r.State != stateLoaded {
+		t.Since = &r.Turned
 	}
 	dirs, _ := filepath.Glob(h.path("/proc") + "/[0-9]*/task/[0-9]*")
 	for _, dir := range dirs {

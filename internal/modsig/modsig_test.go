@@ -242,8 +242,10 @@ func TestBrokenForm(t *testing.T) {
 		"kind":                func(b []byte) []byte { b[at+2] = 1; return b },
 		"padding":             func(b []byte) []byte { b[at+5] = 1; return b },
 		"nothing but a magic": func([]byte) []byte { return []byte(magic) },
-		"type of the content": func(b []byte) []byte { return bytes.Replace(b, []byte{0xf7, 0x0d, 1, 7, 2}, []byte{0xf7, 0x0d, 1, 7, 3}, 1) },
-		"hash":                func(b []byte) []byte { return bytes.ReplaceAll(b, []byte{0x65, 3, 4, 2, 1}, []byte{0x65, 3, 4, 2, 9}) },
+		"type of the content": func(b []byte) []byte {
+			return bytes.Replace(b, []byte{0xf7, 0x0d, 1, 7, 2}, []byte{0xf7, 0x0d, 1, 7, 3}, 1)
+		},
+		"hash": func(b []byte) []byte { return bytes.ReplaceAll(b, []byte{0x65, 3, 4, 2, 1}, []byte{0x65, 3, 4, 2, 9}) },
 	} {
 		b := change(bytes.Clone(good))
 		var form *FormatError
