@@ -403,6 +403,22 @@ func TestForeignRunDir(t *testing.T) {
 	wantCode(t, err, CodePath)
 }
 
+// While its module's init runs, a patch is not enabled yet, and on its way in.
+func TestStateWhileLoading(t *testing.T) {
+	h, f := newFake(t)
+	loadNow(t, h, fix("livepatch_a").build(t, h))
+	for _, c := range []struct{ init, enabled, transition, want string }{
+		{"coming", "0", "1", Patching}, {"live", "1", "1", Patching}, {"live", "1", "0", Enabled}, {"live", "0", "1", Unpatching}, {"live", "0", "0", Disabled},
+	} {
+		f.set("sys/module/livepatch_a/initstate", c.init+"\n")
+		f.set("sys/kernel/livepatch/livepatch_a/enabled", c.enabled+"\n")
+		f.set("sys/kernel/livepatch/livepatch_a/transition", c.transition+"\n")
+		if got := states(t, h)["livepatch_a"]; got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}
+
 func TestStateOrder(t *testing.T) {
 	h, f := newFake(t)
 	var want []string

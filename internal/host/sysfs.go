@@ -173,7 +173,9 @@ func (h *Host) patch(name string) (*Patch, bool) {
 	}
 	p := &Patch{Name: name, State: Enabled, Objects: []Object{}, Taint: h.moduleTaint(name), Users: h.users(name), BuildID: h.moduleBuildID(name)}
 	switch moving := h.readTrimmed(dir+"/transition", 8) == "1"; {
-	case moving && enabled == "1":
+	// While the module's init function runs, "enabled" is still 0
+	// (kernel/livepatch/core.c, __klp_enable_patch).
+	case moving && (enabled == "1" || h.readTrimmed(moduleDir+"/"+name+"/initstate", 16) == "coming"):
 		p.State = Patching
 	case moving:
 		p.State = Unpatching
