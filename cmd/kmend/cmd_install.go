@@ -23,7 +23,8 @@ build is replaced. An installation that is broken off at any point leaves either
 the state before or the one after.`,
 		Example: `  kmend install /root/kmend/livepatch-fix.ko
   kmend list --installed`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeModules,
 		RunE: func(c *cobra.Command, args []string) error {
 			outcomes, err := a.thisHost().Install(c.Context(), args)
 			return a.answerOutcomes(outcomes, err, "")

@@ -57,11 +57,17 @@ an error.`,
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error { return a.load(c.Context(), args, opt) },
+		ValidArgsFunction: completeModules,
+		RunE:              func(c *cobra.Command, args []string) error { return a.load(c.Context(), args, opt) },
 	}
 	opt.register(c)
 	c.Flags().BoolVar(&opt.installed, "installed", false, "load what kmend install has installed for this build of the kernel")
 	return c
+}
+
+// completeModules completes the names of module files.
+func completeModules(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"ko"}, cobra.ShellCompDirectiveFilterFileExt
 }
 
 func (opt *hostOptions) register(c *cobra.Command) {
@@ -74,7 +80,13 @@ func (opt *hostOptions) register(c *cobra.Command) {
 // thisHost is the running system.
 func (a *app) thisHost() *host.Host {
 	h := host.Open()
-	h.Notice = func(text string) { a.Progress.Line(text) }
+	h.Notice = func(text string) {
+		if a.Quiet { // no progress then, but what the user must know
+			fmt.Fprintln(a.Err, visible(text))
+			return
+		}
+		a.Progress.Line(text)
+	}
 	return h
 }
 

@@ -33,8 +33,9 @@ give --hash. Keys are RSA or ECDSA (P-256, P-384), in PEM; the certificate may b
 PEM or DER, and may be in the key's file.`,
 		Example: `  kmend sign --key mok.pem --cert mok.crt livepatch-fix.ko -o livepatch-fix-signed.ko
   kmend sign --key mok.pem --cert mok.crt --hash sha512 livepatch-fix.ko -o signed.ko`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.sign(args[0], opt) },
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeModules,
+		RunE:              func(c *cobra.Command, args []string) error { return a.sign(args[0], opt) },
 	}
 	f := c.Flags()
 	f.StringVar(&opt.key, "key", "", "private `FILE`, PEM")

@@ -112,13 +112,14 @@ func TestHostLoad(t *testing.T) {
 	k := kerneltest.Open(t)
 	one, _ := buildFix(t, k, "one", newline)
 	two, _ := buildFix(t, k, "two", sub("fs/proc/cmdline.c", "\tseq_putc(m, '\\n');", "\tseq_puts(m, \" second\\n\");"))
-	foreign := filepath.Join(vmtest.BuildModules(t, k, "../../internal/vm/testdata/modules"), "lp_cmdline.ko")
+	modules := vmtest.BuildModules(t, k, "../../internal/vm/testdata/modules")
+	foreign := filepath.Join(modules, "lp_cmdline.ko")
 	loop, err := k.Module("loop")
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := bootHost(t, k, func(m *vm.Machine) {
-		m.Modules = append(m.Modules, vm.Module{Name: "loop", Path: loop.Path})
+		m.Modules = append(m.Modules, vm.Module{Name: "loop", Path: loop.Path}, vm.Module{Name: "lp_replaces", Path: filepath.Join(modules, "lp_replaces.ko")})
 	}, one, two, foreign, otherBuild(t, k, one))
 
 	h.run(exitDone, "kmend list", `no live patch is loaded`)
@@ -163,6 +164,7 @@ func TestHostLoad(t *testing.T) {
 	h.run(exitRefused, "kmend unload loop", `is no live patch`)
 
 	h.installed()
+	h.replaced()
 	h.quiet()
 	if err := h.g.Finish(t.Context()); err != nil {
 		t.Error(err)
@@ -184,4 +186,20 @@ func (h *hosted) installed() {
 	h.run(exitDone, "echo '{' > /var/lib/kmend/"+h.k.BuildID+"/state.json; kmend load --installed", `state.json cannot be used`, `livepatch_two: loaded`)
 	h.run(exitDone, "kmend uninstall livepatch_two livepatch_one", `livepatch_two: uninstalled`, `it is loaded and stays so`, `livepatch_one: uninstalled`)
 	h.run(exitDone, "kmend unload livepatch_two; kmend load --installed", `nothing is installed`)
+}
+
+// replaced: another tool's live patch takes the place of all before it. What it
+// replaced is disabled, and can be loaded again, on top of it.
+func (h *hosted) replaced() {
+	h.t.Helper()
+	h.run(exitDone, "kmend load /root/kmend/livepatch-one.ko")
+	if err := h.g.Load(h.t.Context(), "lp_replaces", ""); err != nil {
+		h.t.Fatal(err)
+	}
+	h.session.transition("lp_replaces")
+	h.shell("sleep 1")
+	h.run(exitDone, "kmend list", `^livepatch_one +disabled +0 .*/livepatch-one.ko`, `^lp_replaces +enabled +1 .* or before +-`)
+	h.run(exitDone, "kmend load /root/kmend/livepatch-one.ko", `^livepatch_one: loaded`)
+	h.run(exitDone, "kmend list", `^lp_replaces +enabled +0 of 1 .*\nlivepatch_one +enabled +1 `)
+	h.run(exitDone, "kmend unload lp_replaces livepatch_one", `^lp_replaces: unloaded`, `^livepatch_one: unloaded`)
 }

@@ -26,6 +26,7 @@ type Module struct {
 	KernelID string // of the kernel that it says it was made for, "" if it does not say
 	Release  string // first word of its vermagic
 	Signed   bool
+	Needs    []string // modules whose exports it uses (modinfo depends)
 	Unclear  []string // what the verifier warned of
 
 	data []byte
@@ -70,6 +71,8 @@ func parseModule(file string, data []byte) (*Module, error) {
 	m.KernelID, _ = v.Tag(klp.TagKernelID)
 	magic, _ := v.Tag("vermagic")
 	m.Release, _, _ = strings.Cut(magic, " ")
+	depends, _ := v.Tag("depends")
+	m.Needs = strings.FieldsFunc(depends, func(r rune) bool { return r == ',' })
 	return m, nil
 }
 
@@ -146,6 +149,11 @@ func (h *Host) fitsHost(m *Module) (checked string, err error) {
 	if !m.Signed && h.enforcesSignatures() {
 		return "", &Refusal{Code: CodeUnsigned, Where: m.Path, Why: "it is not signed, and this kernel takes signed modules only",
 			Advice: "sign it with a key that the kernel trusts: kmend sign --key KEY.pem --cert CERT.pem MODULE.ko -o SIGNED.ko"}
+	}
+	for _, name := range m.Needs {
+		if plainName(name) == "" || !h.exists(moduleDir+"/"+strings.ReplaceAll(name, "-", "_")) {
+			return "", &Refusal{Code: CodeNeeds, Where: m.Path, Why: fmt.Sprintf("it uses module %.60s, which is not loaded", name), Advice: "load that first: modprobe " + name}
+		}
 	}
 	if h.readTrimmed("/proc/sys/kernel/ftrace_enabled", 8) == "0" {
 		return "", &Refusal{Code: CodeFtraceOff, Where: m.Path, Why: "kernel.ftrace_enabled is 0, and live patches need ftrace", Advice: "sysctl kernel.ftrace_enabled=1"}

@@ -238,6 +238,7 @@ func (f *fake) task(pid int, comm, patchState, stack string, kthread bool) {
 type moduleText struct {
 	name, kernelID, release string
 	salt                    string // makes another module of it
+	depends                 string
 	noLivepatch             bool
 }
 
@@ -247,7 +248,7 @@ func (m moduleText) build(t testing.TB, h *Host) string {
 	if m.release == "" {
 		m.release = testRelease
 	}
-	tags := []string{"license=GPL", "name=" + m.name, "vermagic=" + m.release + " SMP", "salt=" + m.salt}
+	tags := []string{"license=GPL", "name=" + m.name, "vermagic=" + m.release + " SMP", "salt=" + m.salt, "depends=" + m.depends}
 	if !m.noLivepatch {
 		tags = append(tags, "livepatch=Y")
 	}

@@ -146,8 +146,8 @@ func (h *Host) seeThrough(ctx context.Context, name string, record *Record, o *O
 		return errors.Join(err, h.takeBack(ctx, name, opt))
 	}
 	record.State = stateLoaded
-	if err := h.saveRecord(record); err != nil {
-		return err
+	if err := h.saveRecord(record); err != nil { // it is live all the same
+		o.Warnings = append(o.Warnings, err.Error())
 	}
 	o.Outcome, o.TransitionMS = DidLoad, took.Milliseconds()
 	return nil

@@ -91,6 +91,7 @@ func TestRefusedModules(t *testing.T) {
 		{"another build", moduleText{name: "a", kernelID: otherKernel}, CodeOtherBuild},
 		{"no build, unknown kernel", moduleText{name: "a"}, CodeUnknown},
 		{"another release", moduleText{name: "a", kernelID: testBuild, release: "6.1.0-other"}, CodeRelease},
+		{"a module is missing", moduleText{name: "a", kernelID: testBuild, depends: "b,c-d"}, CodeNeeds},
 		{"no livepatch", moduleText{name: "a", kernelID: testBuild, noLivepatch: true}, CodeNotModule},
 		{"a name that is a path", moduleText{name: "../a", kernelID: testBuild, salt: "x"}, CodeNotModule},
 	} {
@@ -98,6 +99,14 @@ func TestRefusedModules(t *testing.T) {
 			_, err := h.Load(t.Context(), c.module.build(t, h), Options{})
 			wantCode(t, err, c.code)
 		})
+	}
+	f.insert("b", "", "")
+	f.insert("c_d", "", "")
+	if o, err := h.Load(t.Context(), moduleText{name: "a", kernelID: testBuild, depends: "b,c-d"}.build(t, h), Options{}); err != nil {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if _, err := h.Unload(t.Context(), "a", Options{}); err != nil {
+		t.Error(err)
 	}
 	file := fix("livepatch_a").build(t, h)
 	f.set("sys/module/module/parameters/sig_enforce", "Y\n")

@@ -63,3 +63,12 @@ func FuzzReadStack(f *testing.F) {
 		}
 	})
 }
+
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte(`{"version":1,"name":"a","state":"loaded","sha256":"` + strings.Repeat("0", 64) + `"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if r := parseRecord(data, "a"); r != nil && (r.Name != "a" || r.State == "") {
+			t.Errorf("%+v", r)
+		}
+	})
+}

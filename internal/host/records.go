@@ -79,8 +79,8 @@ func (h *Host) record(name string) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recall module %s: %w", name, err)
 	}
-	var r Record
-	if err := json.Unmarshal(data, &r); err != nil || r.Name != name || r.Version != 1 {
+	r := parseRecord(data, name)
+	if r == nil {
 		return nil, fmt.Errorf("recall module %s: %s is damaged: remove it; only the file and time of the load are lost", name, recordPath(name))
 	}
 	if r.BootID != h.bootID() || !h.moduleLoaded(name) {
@@ -89,7 +89,19 @@ func (h *Host) record(name string) (*Record, error) {
 	if live := h.moduleBuildID(name); live != "" && live != r.BuildID {
 		return nil, nil
 	}
-	return &r, nil
+	return r, nil
+}
+
+// parseRecord reads the bytes of a record; nil if they are none of that module.
+func parseRecord(data []byte, name string) *Record {
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil || r.Name != name || r.Version != 1 || len(r.SHA256) != 64 {
+		return nil
+	}
+	if r.State != stateLoading && r.State != stateLoaded && r.State != stateUnloading {
+		return nil
+	}
+	return &r
 }
 
 // tidy removes records of modules that are not there, and unfinished files:

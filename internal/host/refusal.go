@@ -20,6 +20,7 @@ const (
 	CodeNameTaken   = "name-taken"          // another module of that name is loaded, or one that cannot be shown to be the same
 	CodePinned      = "disabled-and-pinned" // it was disabled, cannot go, and so cannot come back before a reboot
 	CodeTransition  = "in-transition"       // another live patch is in transition
+	CodeNeeds       = "needs-module"        // a module that it needs is not loaded
 	CodeFtraceOff   = "ftrace-off"          // kernel.ftrace_enabled is 0
 	CodeNoLivepatch = "no-livepatch"        // the kernel has no livepatch support, or /sys is not there
 )

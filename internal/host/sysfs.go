@@ -248,7 +248,7 @@ func (h *Host) recall(p *Patch) {
 		if r.State == stateLoading && p.State == Enabled {
 			p.Notes = append(p.Notes, "the kmend that loaded it was ended before it saw the transition through; it is complete now")
 		}
-		if r.State == stateUnloading && p.State != Unpatching {
+		if r.State == stateUnloading && (p.State == Enabled || p.State == Patching) {
 			p.Notes = append(p.Notes, "the kmend that unloaded it was ended; finish it with kmend unload "+p.Name)
 		}
 	} else if info, err := os.Stat(h.path(livepatchDir, p.Name)); err == nil {
