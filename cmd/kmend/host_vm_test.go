@@ -146,6 +146,7 @@ func TestHostLoad(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 
+	h.run(exitDone, "su -s /bin/sh nobody -c 'kmend status'", `^livepatch_one: enabled`, `^  from  /root/kmend/livepatch-one.ko`, `^  vmlinux:cmdline_proc_show: live$`)
 	h.run(exitDone, "kmend load /root/kmend/livepatch-two.ko")
 	h.want("cmdline", h.shell(cmdlineNow), ` second$`)
 	h.run(exitDone, "kmend list", `^livepatch_one +enabled +0 of 1 .*\nlivepatch_two +enabled +1 `)

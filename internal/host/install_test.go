@@ -3,11 +3,14 @@
 package host
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"kmend/packaging"
 )
@@ -164,6 +167,44 @@ func TestDamagedInstallation(t *testing.T) {
 			}
 		})
 	}
+}
+
+// On a full disk nothing is half there: not installed, and not loaded.
+func TestFullDisk(t *testing.T) {
+	full := func(t *testing.T, h *Host, dir string) {
+		t.Helper()
+		if err := unix.Mount("tmpfs", h.path(dir), "tmpfs", 0, "size=4k"); err != nil {
+			t.Skipf("a file system of its own takes root's rights: %v", err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(h.path(dir), unix.MNT_DETACH) })
+		if err := os.Chmod(h.path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("install", func(t *testing.T) {
+		h, _ := newFake(t)
+		full(t, h, "/var/lib")
+		_, err := h.Install(t.Context(), []string{fix("livepatch_a").build(t, h)})
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("%v", err)
+		}
+		if out, err := h.LoadInstalled(t.Context(), Options{}); len(out) != 0 || err != nil {
+			t.Errorf("at boot: %v, %v", out, err)
+		}
+		noLeftovers(t, h)
+	})
+	t.Run("load", func(t *testing.T) {
+		h, f := newFake(t)
+		full(t, h, "/run")
+		file := fix("livepatch_a").build(t, h)
+		if err := os.WriteFile(h.path("/run/filler"), make([]byte, 4096), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := h.Load(t.Context(), file, Options{})
+		if !errors.Is(err, unix.ENOSPC) || f.has("sys/module/livepatch_a") {
+			t.Errorf("%v", err)
+		}
+	})
 }
 
 // The unit is one that systemd takes without a complaint.

@@ -30,7 +30,7 @@ const finished = 42 // the child's exit code when it was not killed
 
 func child(order string) int {
 	parts := strings.SplitN(order, "|", 3)
-	h, _ := hostAt(parts[0])
+	h, f := hostAt(parts[0])
 	left, err := strconv.Atoi(parts[2])
 	if err != nil {
 		return 2
@@ -41,6 +41,7 @@ func child(order string) int {
 			select {} // it takes a moment
 		}
 	}
+	f.tick = func() { h.fault("wait") } // in the middle of a transition, too
 	if err := operations[parts[1]].do(context.Background(), h); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

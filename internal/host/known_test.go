@@ -4,7 +4,14 @@ package host
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
+	"math/big"
 	"os"
 	"strings"
 	"testing"
@@ -13,6 +20,7 @@ import (
 	"kmend/internal/kerneltest"
 	"kmend/internal/klp"
 	"kmend/internal/klp/klptest"
+	"kmend/internal/modsig"
 )
 
 // Where the running kernel is one that kmend knows, everything in a module is
@@ -46,6 +54,34 @@ func TestKnownKernel(t *testing.T) {
 	if err != nil || o.Outcome != DidLoad || o.Checked != ByKernel {
 		t.Fatalf("%+v, %v", o, err)
 	}
+
+	// With a signature behind it, it is still the same module.
+	if _, err := h.Unload(t.Context(), "livepatch_a", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := modsig.Sign(data, key, cert, crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.set("root/signed.ko", string(signed))
+	f.set("sys/module/module/parameters/sig_enforce", "Y\n")
+	if o, err := h.Load(t.Context(), "/root/signed.ko", Options{}); err != nil || o.Outcome != DidLoad || o.Checked != ByKernel {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	f.set("sys/module/module/parameters/sig_enforce", "N\n")
 
 	// The same with a symbol that the kernel does not have.
 	bad := bytes.ReplaceAll(data, []byte("cmdline_proc_show"), []byte("cmdline_proc_shoo"))
