@@ -157,7 +157,9 @@ func (a *app) printPatch(w io.Writer, p *host.Patch) {
 		if t.Since != nil {
 			since = " since " + t.Since.Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(w, "  %d of %d tasks have switched%s\n", t.Total-t.Waiting, t.Total, since)
+		if !t.Partial {
+			fmt.Fprintf(w, "  %d of %d tasks have switched%s\n", t.Total-t.Waiting, t.Total, since)
+		}
 		for _, line := range t.Explain() {
 			fmt.Fprintln(w, visible(line))
 		}

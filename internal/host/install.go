@@ -176,7 +176,15 @@ func (h *Host) uninstallOne(b *InstalledBuild, at int) error {
 		return err
 	}
 	b.Modules = slices.Delete(b.Modules, at, at+1)
-	return h.saveState(b)
+	if err := h.saveState(b); err != nil || len(b.Modules) > 0 || len(b.Notes) > 0 {
+		return err
+	}
+	// Nothing is left for this build: its directory goes, too. That it does not
+	// matters to nobody.
+	h.step("remove the state of " + b.BuildID)
+	_ = os.Remove(h.path(installDir, b.BuildID, stateFile))
+	_ = os.Remove(h.path(installDir, b.BuildID))
+	return nil
 }
 
 func (h *Host) removeFile(id, name string) error {

@@ -93,7 +93,7 @@ func TestInstall(t *testing.T) {
 	if out, err := h.Uninstall(t.Context(), "livepatch_c", testBuild); err != nil || out[0].Outcome != NotInstalled {
 		t.Errorf("%+v, %v", out, err)
 	}
-	if out, err := h.Uninstall(t.Context(), "livepatch_c", otherKernel); err != nil || out[0].Outcome != DidUninstall {
+	if out, err := h.Uninstall(t.Context(), "livepatch_c", otherKernel); err != nil || out[0].Outcome != DidUninstall || f.has(installDir+"/"+otherKernel) || !f.has(testDir) {
 		t.Errorf("%+v, %v", out, err)
 	}
 }

@@ -99,6 +99,9 @@ func (h *Host) loadOne(ctx context.Context, m *Module, o *Outcome, opt Options) 
 	if err := h.othersDone(ctx, m.Name, opt); err != nil {
 		return err
 	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("load %s: interrupted (%w) before it was loaded", m.Name, context.Cause(ctx))
+	}
 	record := &Record{Name: m.Name, Path: m.Path, SHA256: m.SHA256, BuildID: m.BuildID, Since: h.System.Now(), State: stateLoading}
 	if err := h.saveRecord(record); err != nil {
 		return err

@@ -235,6 +235,14 @@ func TestStallOfTheWayOut(t *testing.T) {
 	if s := states(t, h); s["livepatch_a"] != Enabled {
 		t.Errorf("%v", s)
 	}
+	// Who is not root is not told that nobody holds it up.
+	f.set("sys/kernel/livepatch/livepatch_a/transition", "1\n")
+	f.user = true
+	if s, err := h.Status(); err != nil || !s.Patches[0].Transition.Partial || strings.Contains(strings.Join(s.Patches[0].Transition.Explain(), ""), "no thread") {
+		t.Errorf("%+v, %v", s, err)
+	}
+	f.user = false
+	f.set("sys/kernel/livepatch/livepatch_a/transition", "0\n")
 	o, err := h.Unload(t.Context(), "livepatch_a", Options{Timeout: time.Second, Force: true})
 	if err != nil || o.Outcome != DidUnload {
 		t.Errorf("forced: %+v, %v", o, err)

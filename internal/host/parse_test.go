@@ -44,16 +44,6 @@ func TestNameOf(t *testing.T) {
 	}
 }
 
-func FuzzBuildID(f *testing.F) {
-	f.Add([]byte("\x04\x00\x00\x00\x14\x00\x00\x00\x03\x00\x00\x00GNU\x00aaaaaaaaaaaaaaaaaaaa"))
-	f.Add([]byte("\x04\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00Xen\x00\xff\xff\xff\xff\xff\xff\xff\xff\x03\x00\x00\x00"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if id := buildID(data); len(id) > 2*len(data) {
-			t.Error("more than there is")
-		}
-	})
-}
-
 func FuzzReadStack(f *testing.F) {
 	f.Add("[<0>] pipe_read+0x3df/0x470 [mod]\n")
 	f.Fuzz(func(t *testing.T, text string) {

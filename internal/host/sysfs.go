@@ -4,8 +4,6 @@ package host
 
 import (
 	"bytes"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kmend/internal/kernel"
 )
 
 const (
@@ -284,7 +284,7 @@ func (h *Host) moduleBuildID(name string) string {
 	if err != nil {
 		return ""
 	}
-	return buildID(data)
+	return kernel.GNUBuildID(data)
 }
 
 func (h *Host) runningBuildID() (string, error) {
@@ -292,30 +292,11 @@ func (h *Host) runningBuildID() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("build id of the running kernel: %w", err)
 	}
-	id := buildID(data)
+	id := kernel.GNUBuildID(data)
 	if id == "" {
 		return "", errors.New("build id of the running kernel: there is none in /sys/kernel/notes: build it with --build-id, as kernels since 2.6.23 are")
 	}
 	return id, nil
-}
-
-// buildID finds the GNU build id in ELF notes: name size, description size, type
-// 3, "GNU\0", description, all padded to four bytes.
-func buildID(notes []byte) string {
-	le := binary.LittleEndian
-	for len(notes) >= 12 {
-		name, desc, kind := uint64(le.Uint32(notes)), uint64(le.Uint32(notes[4:])), le.Uint32(notes[8:])
-		at := 12 + (name+3)&^3
-		end := at + desc
-		if end > uint64(len(notes)) {
-			return ""
-		}
-		if kind == 3 && name == 4 && bytes.Equal(notes[12:16], []byte("GNU\x00")) {
-			return hex.EncodeToString(notes[at:end])
-		}
-		notes = notes[min((end+3)&^3, uint64(len(notes))):]
-	}
-	return ""
 }
 
 // taintLetters are the taint flags by bit (kernel/panic.c, taint_flags).

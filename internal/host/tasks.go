@@ -19,6 +19,9 @@ type Transition struct {
 	Total    int    `json:"total"`    // threads that were looked at
 	Waiting  int    `json:"waiting"`  // of these, those that have not switched
 	Tasks    []Task `json:"tasks"`    // who they are, 64 at most
+	// Partial tells that only the caller's own threads were looked at, since it is
+	// not root.
+	Partial bool `json:"partial,omitempty"`
 	// Since is when it began; nil where no kmend began it.
 	Since *time.Time `json:"since"`
 	// Elapsed is for how long this kmend has been waiting for it.
@@ -44,7 +47,7 @@ const maxTasks = 64
 // the old state (patch_state 0), while unpatching those in the new (1); -1 is
 // no transition (Documentation/livepatch/livepatch.rst).
 func (h *Host) remaining(p *Patch) *Transition {
-	t := &Transition{Name: p.Name, Patching: p.State == Patching, Tasks: []Task{}}
+	t := &Transition{Name: p.Name, Patching: p.State == Patching, Tasks: []Task{}, Partial: !h.System.IsRoot()}
 	old := "0"
 	if !t.Patching {
 		old = "1"
@@ -159,6 +162,9 @@ func culprit(frames []frame, p *Patch) string {
 
 // Explain says in lines who holds the transition up and why.
 func (t *Transition) Explain() []string {
+	if t.Partial {
+		return []string{"  who holds it up is shown to root"}
+	}
 	if t.Waiting == 0 {
 		return []string{"  no thread that /proc shows holds it up: it is the idle task of a CPU, or is over by now"}
 	}
