@@ -15,6 +15,9 @@ import (
 	"kmend/internal/vm/vmtest"
 )
 
+// pipeMoves waits until the live patch of pipe_read is in transition.
+const pipeMoves = `until grep -q 1 /sys/kernel/livepatch/livepatch_pipe/transition 2>/dev/null; do sleep 0.1; done`
+
 // TestHostStall is about transitions that do not end: kswapd sleeps in itself
 // for ever, a reader of a pipe until there is something to read.
 func TestHostStall(t *testing.T) {
@@ -25,7 +28,7 @@ func TestHostStall(t *testing.T) {
 	h := bootHost(t, k, func(m *vm.Machine) { m.Modules = append(m.Modules, vm.Module{Name: "lp_pinned", Path: pinned}) }, kswapd, pipe)
 
 	// Who and why, and back to where it was.
-	h.shell("mkfifo /tmp/p; (cat /tmp/p > /tmp/out &); (sleep 1000 > /tmp/p &)") // cat sleeps in pipe_read
+	h.shell("mkfifo /tmp/p; (cat /tmp/p > /tmp/out &); (sleep 1000 > /tmp/p & echo $! > /tmp/writer)") // cat sleeps in pipe_read
 	out := h.run(exitFailed, "kmend load --timeout 5s /root/kmend/livepatch-pipe.ko", `waiting for:`, `not over after 5s; the live patch was disabled again and unloaded`,
 		`cat \(pid \d+\): it is in the old code of vmlinux:pipe_read`, `pipe_read\+0x`)
 	if strings.Count(out, "waiting for:") != 1 {
@@ -37,11 +40,11 @@ func TestHostStall(t *testing.T) {
 	h.run(exitFailed, "kmend load --json --timeout 1s /root/kmend/livepatch-pipe.ko 2>/dev/null", `"rolled_back": true`, `"function": "vmlinux:pipe_read"`, `"kthread": false`)
 
 	// Interrupted, and killed.
-	h.run(exitDone, "kmend load /root/kmend/livepatch-pipe.ko & p=$!; sleep 1; kill -INT $p; wait $p; echo code $?", `code 1`, `it was disabled again and unloaded`)
+	h.run(exitDone, "kmend load /root/kmend/livepatch-pipe.ko & p=$!; "+pipeMoves+"; kill -INT $p; wait $p; echo code $?", `code 1`, `it was disabled again and unloaded`)
 	if s := h.status(); len(s) != 0 {
 		t.Errorf("after an interrupt: %+v", s)
 	}
-	h.shell("kmend load /root/kmend/livepatch-pipe.ko & p=$!; sleep 1; kill -9 $p; wait $p; true")
+	h.shell("kmend load /root/kmend/livepatch-pipe.ko & p=$!; " + pipeMoves + "; kill -9 $p; wait $p; true")
 	s := h.status()["livepatch_pipe"]
 	// The agent reads what commands print from a pipe, so it is there, too.
 	if s.State != host.Patching || s.Transition == nil || !slices.ContainsFunc(s.Transition.Tasks, func(t host.Task) bool { return t.Comm == "cat" && t.Function == "vmlinux:pipe_read" }) {
@@ -50,7 +53,8 @@ func TestHostStall(t *testing.T) {
 	h.run(exitDone, "kmend list", `livepatch_pipe +patching`)
 	h.run(exitRefused, "kmend load --timeout 1s /root/kmend/livepatch-kswapd.ko", `livepatch_pipe is in transition: waiting`, `refused \(in-transition\)`, `cat`)
 	// Another kmend waits for the lock; when cat has something to read, both go on.
-	h.run(exitDone, "kmend load /root/kmend/livepatch-pipe.ko & p=$!; sleep 1; kmend unload livepatch_pipe & q=$!; sleep 1; killall sleep; wait $p; echo one $?; wait $q; echo two $?",
+	h.run(exitDone, `kmend load /root/kmend/livepatch-pipe.ko & p=$!; until grep -q "process $p" /run/kmend/lock; do sleep 0.1; done
+kmend unload livepatch_pipe 2>/tmp/two & q=$!; until grep waiting /tmp/two; do sleep 0.1; done; kill $(cat /tmp/writer); wait $p; echo one $?; wait $q; echo two $?`,
 		`waiting for another kmend \(process \d+: kmend load`, `livepatch_pipe: is loaded already`, `livepatch_pipe: unloaded`, `one 0`, `two 0`)
 
 	// A kernel thread that never leaves the function.

@@ -134,7 +134,7 @@ func TestHostLoad(t *testing.T) {
 		t.Errorf("after refusals: %v", s)
 	}
 
-	h.run(exitDone, "kmend list --watch --interval 100ms > /tmp/w & p=$!; sleep 1; kmend load /root/kmend/livepatch-one.ko; sleep 1; kill -INT $p; wait $p; echo code $?; cat /tmp/w",
+	h.run(exitDone, "kmend list --watch --interval 100ms > /tmp/w & p=$!; until grep -q loaded /tmp/w; do sleep 0.1; done; kmend load /root/kmend/livepatch-one.ko; until grep -q enabled /tmp/w; do sleep 0.1; done; kill -INT $p; wait $p; echo code $?; cat /tmp/w",
 		`^livepatch_one: loaded, transition`, `^code 0`, `^20\d\d-.*\nno live patch is loaded\n(.*\n)*20\d\d-.*\nNAME .*\nlivepatch_one +enabled +1 `)
 	h.want("cmdline", h.shell(cmdlineNow), ` kmend$`)
 	h.run(exitDone, "kmend load /root/kmend/livepatch-one.ko", `^livepatch_one: is loaded already`)
