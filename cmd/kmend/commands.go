@@ -19,4 +19,11 @@ var commands = []func(*app) *cobra.Command{
 	newSurveyCmd,
 	newImpactCmd,
 	newReportCmd,
+	newLoadCmd,
+	newUnloadCmd,
+	newListCmd,
+	newStatusCmd,
+	newInstallCmd,
+	newUninstallCmd,
+	newSignCmd,
 }

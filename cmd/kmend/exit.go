@@ -10,6 +10,7 @@ import (
 
 	"kmend/internal/compiler"
 	"kmend/internal/driver"
+	"kmend/internal/host"
 	"kmend/internal/kernel"
 	"kmend/internal/plan"
 )
@@ -60,12 +61,13 @@ func exitCode(err error) (code int, kind string) {
 	var badCommand *driver.UsageError
 	var noLevel *compiler.LevelError
 	var noFunction *plan.FunctionError
+	var refusal *host.Refusal
 	switch {
 	case err == nil:
 		return exitDone, "done"
 	case errors.As(err, &ee) && ee.code == exitUsage, errors.As(err, &unknownKernel), errors.As(err, &badCommand), errors.As(err, &noFunction):
 		return exitUsage, "usage"
-	case errors.As(err, &ee) && ee.code == exitRefused, errors.As(err, &noLevel):
+	case errors.As(err, &ee) && ee.code == exitRefused, errors.As(err, &noLevel), errors.As(err, &refusal):
 		return exitRefused, "refused"
 	case errors.As(err, &ee) && ee.code == exitNothing:
 		return exitNothing, "nothing-to-do"

@@ -274,19 +274,29 @@ func TestGNUBuildID(t *testing.T) {
 		return append(b, pad(name)+pad(desc)...)
 	}
 	all := append(note(1, "Xen\x00", "abcde"), note(3, "GNU\x00", "\x01\x02\x03")...)
-	if got := gnuBuildID(all); got != "010203" {
+	if got := GNUBuildID(all); got != "010203" {
 		t.Errorf("build id %q", got)
 	}
 	for n := range all {
-		if got := gnuBuildID(all[:n]); got != "" && n < len(all)-1 {
+		if got := GNUBuildID(all[:n]); got != "" && n < len(all)-1 {
 			t.Errorf("%d bytes: build id %q", n, got)
 		}
 	}
 	huge := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 3, 0, 0, 0, 'G', 'N', 'U', 0}
-	if got := gnuBuildID(huge); got != "" {
+	if got := GNUBuildID(huge); got != "" {
 		t.Errorf("build id %q", got)
 	}
 	if id, err := RunningBuildID(); err == nil && len(id)%2 != 0 {
 		t.Errorf("running build id %q", id)
 	}
+}
+
+func FuzzGNUBuildID(f *testing.F) {
+	f.Add([]byte("\x04\x00\x00\x00\x14\x00\x00\x00\x03\x00\x00\x00GNU\x00aaaaaaaaaaaaaaaaaaaa"))
+	f.Add([]byte("\x04\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00Xen\x00\xff\xff\xff\xff\xff\xff\xff\xff\x03\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if id := GNUBuildID(data); len(id) > 2*len(data) {
+			t.Error("more than there is")
+		}
+	})
 }

@@ -116,7 +116,7 @@ func (im *Image) readELF(r io.ReaderAt, size int64) (err error) {
 			return fmt.Errorf("read the segment at %#x: %w", p.Vaddr, err)
 		}
 		if p.Type == elf.PT_NOTE {
-			if id := gnuBuildID(data); id != "" {
+			if id := GNUBuildID(data); id != "" {
 				im.BuildID = id
 			}
 			continue
@@ -137,8 +137,10 @@ func (im *Image) readELF(r io.ReaderAt, size int64) (err error) {
 	return nil
 }
 
-// gnuBuildID walks ELF notes (gABI: 4-byte aligned name and description).
-func gnuBuildID(b []byte) string {
+// GNUBuildID finds the build id in ELF notes (gABI: 4-byte aligned name and
+// description), as /sys/kernel/notes and a section .notes have them: in hex, "" if
+// there is none.
+func GNUBuildID(b []byte) string {
 	le := binary.LittleEndian
 	for len(b) >= 12 {
 		nameLen, descLen, kind := uint64(le.Uint32(b)), uint64(le.Uint32(b[4:])), le.Uint32(b[8:])

@@ -168,7 +168,7 @@ func RunningBuildID() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("build id of the running kernel: %w", err)
 	}
-	id := gnuBuildID(b)
+	id := GNUBuildID(b)
 	if id == "" {
 		return "", errors.New("build id of the running kernel: no GNU build id in /sys/kernel/notes")
 	}

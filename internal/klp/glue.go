@@ -173,6 +173,11 @@ func (b *builder) addSite(table string, s *object.Section, at uint64) {
 	b.addReloc(t, off, rPC32, b.anchor[s], int64(at))
 }
 
+// TagKernelID is the modinfo tag that holds the build id, in hex, of the kernel
+// that a module was made for: vermagic names only a release, and with CRCs the
+// loader does not look at that (kernel/module/version.c, same_magic).
+const TagKernelID = "kmend.build_id"
+
 // addModinfo writes the tags that the loader and modinfo(8) read.
 func (b *builder) addModinfo() {
 	tags := []string{"license=GPL", "livepatch=Y", "name=" + b.spec.Name, "vermagic=" + b.facts.Vermagic, "depends=" + strings.Join(sortedKeys(b.depends), ",")}
@@ -186,7 +191,7 @@ func (b *builder) addModinfo() {
 		tags = append(tags, "description="+b.spec.Description)
 	}
 	if b.facts.BuildID != "" {
-		tags = append(tags, "kmend.build_id="+b.facts.BuildID)
+		tags = append(tags, TagKernelID+"="+b.facts.BuildID)
 	}
 	text := strings.Join(tags, "\x00") + "\x00"
 	grow(b.sections[secModinfo], []byte(text), uint64(len(text)), 1)

@@ -81,8 +81,8 @@ func (c *checker) modinfo() {
 	if _, ok := m.Tag("retpoline"); !ok && c.facts.Retpoline {
 		r.object(CodeModinfo, "retpoline", "compile it with the kernel's own flags", "it is not marked as compiled with retpolines: the kernel will warn and call itself vulnerable")
 	}
-	if v, ok := m.Tag("kmend.build_id"); ok && v != c.k.BuildID {
-		r.object(CodeKernelID, "kmend.build_id", "build it for this kernel", "it was built for the kernel with build id %.60s, this one has %s", v, c.k.BuildID)
+	if v, ok := m.Tag(klp.TagKernelID); ok && v != c.k.BuildID {
+		r.object(CodeKernelID, klp.TagKernelID, "build it for this kernel", "it was built for the kernel with build id %.60s, this one has %s", v, c.k.BuildID)
 	}
 	switch {
 	case m.Name == "":

@@ -28,7 +28,24 @@ func Agent(t testing.TB) string {
 	return path
 }
 
-var agent = sync.OnceValues(func() (string, error) {
+// Kmend is Agent with all of kmend in it: as the guest's init it is the agent,
+// and under any other name it is the program (ln -s /init /bin/kmend).
+func Kmend(t testing.TB) string {
+	t.Helper()
+	path, err := whole()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var (
+	agent = sync.OnceValues(func() (string, error) { return build("kmend-agent", "kmend/internal/vm/agent/kmend-agent") })
+	whole = sync.OnceValues(func() (string, error) { return build("kmend-whole", "kmend/cmd/kmend") })
+)
+
+// build compiles a program of this module for a guest.
+func build(name, pkg string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("find a place for the test agent: %w", err)
@@ -37,10 +54,10 @@ var agent = sync.OnceValues(func() (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make a place for the test agent: %w", err)
 	}
-	path := filepath.Join(dir, "kmend-agent")
+	path := filepath.Join(dir, name)
 	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
 	defer os.Remove(temp)
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", temp, "kmend/internal/vm/agent/kmend-agent")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", temp, pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the test agent: %w\n%s", err, out)
@@ -49,7 +66,7 @@ var agent = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("build the test agent: %w", err)
 	}
 	return path, nil
-})
+}
 
 // NeedQEMU skips a test without QEMU, or fails it where such tests are required:
 // see kerneltest.Missing.

@@ -4,6 +4,9 @@
 #include <linux/livepatch.h>
 #include <linux/seq_file.h>
 
+#ifndef REPLACE
+#define REPLACE false
+#endif
 
 static int livepatch_cmdline_proc_show(struct seq_file *m, void *v)
 {
@@ -16,7 +19,7 @@ static struct klp_func funcs[] = {
 	{ }
 };
 static struct klp_object objs[] = { { .funcs = funcs }, { } };
-static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objs };
+static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objs, .replace = REPLACE };
 
 static int __init lp_init(void)
 {

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestReadStack(t *testing.T) {
+	lines, frames := readStack("[<0>] pipe_read+0x3df/0x470\n[<0>] do_it.isra.0+0x1/0x2 [livepatch_a]\ngarbage\n[<ffffffff81000000>] old.cold+0x1/0x2\n")
+	if len(lines) != 3 || !slices.Equal(frames, []frame{{"pipe_read", ""}, {"do_it.isra.0", "livepatch_a"}, {"old.cold", ""}}) {
+		t.Errorf("%q %v", lines, frames)
+	}
+	p := &Patch{Name: "livepatch_a", State: Patching, Objects: []Object{{Name: "vmlinux", Functions: []Function{{Name: "old"}, {Name: "do_it.isra.0"}}}}}
+	if got := culprit(frames, p); got != "vmlinux:old" {
+		t.Errorf("patching: %q", got)
+	}
+	p.State = Unpatching
+	if got := culprit(frames, p); got != "vmlinux:do_it.isra.0" {
+		t.Errorf("unpatching: %q", got)
+	}
+}
+
+func TestKernelLine(t *testing.T) {
+	for record, want := range map[string]string{
+		"6,1,2,-;text; more\n KEY=v\n": "text; more",
+		"13,1,2,-;from user space\n":   "",
+		"6,1,2,-":                      "",
+		"":                             "",
+	} {
+		if got := strings.Join(kernelLine([]byte(record)), "|"); got != want {
+			t.Errorf("%q: %q", record, got)
+		}
+	}
+}
+
+func TestNameOf(t *testing.T) {
+	for arg, want := range map[string]string{"livepatch-a.ko": "livepatch_a", "/x/y-z/livepatch-a.ko": "livepatch_a", "livepatch_a": "livepatch_a"} {
+		if got := NameOf(arg); got != want {
+			t.Errorf("%s: %s", arg, got)
+		}
+	}
+}
+
+func FuzzReadStack(f *testing.F) {
+	f.Add("[<0>] pipe_read+0x3df/0x470 [mod]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		lines, frames := readStack(text)
+		if len(lines) != len(frames) {
+			t.Errorf("%d lines, %d frames", len(lines), len(frames))
+		}
+	})
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte(`{"version":1,"name":"a","state":"loaded","sha256":"` + strings.Repeat("0", 64) + `"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if r := parseRecord(data, "a"); r != nil && (r.Name != "a" || r.State == "") {
+			t.Errorf("%+v", r)
+		}
+	})
+}

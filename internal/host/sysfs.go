@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kmend/internal/kernel"
+)
+
+const (
+	livepatchDir = "/sys/kernel/livepatch"
+	moduleDir    = "/sys/module"
+)
+
+// States of a live patch.
+const (
+	Enabled    = "enabled"    // its functions are live
+	Patching   = "patching"   // in transition to the new code
+	Unpatching = "unpatching" // in transition to the old code
+	Disabled   = "disabled"   // loaded and without effect: disabled, or replaced by another one
+)
+
+// Patch is one live patch as the kernel shows it.
+type Patch struct {
+	Name      string     `json:"name"`
+	State     string     `json:"state"`
+	Objects   []Object   `json:"objects"` // empty when disabled: the kernel no longer says
+	Since     *time.Time `json:"since"`   // null: not known
+	SinceFrom string     `json:"since_from,omitempty"`
+	Path      string     `json:"path,omitempty"`
+	SHA256    string     `json:"sha256,omitempty"`
+	BuildID   string     `json:"build_id,omitempty"`
+	Taint     string     `json:"taint"`
+	Users     int        `json:"users"`
+	Forced    bool       `json:"forced,omitempty"`
+	// Transition is null unless the patch is in one.
+	Transition *Transition `json:"transition"`
+	Notes      []string    `json:"notes,omitempty"`
+}
+
+// Object is what a live patch changes of vmlinux, or of one module.
+type Object struct {
+	Name      string     `json:"name"`
+	Patched   bool       `json:"patched"` // false: the module is not loaded
+	Functions []Function `json:"functions"`
+}
+
+// Function is one replaced function.
+type Function struct {
+	Name   string `json:"name"`
+	Sympos int    `json:"sympos"` // as sysfs has it: 1 is the only one of the name, or the first
+	// Live tells that this patch's code is what runs, once the transition is over.
+	Live      bool   `json:"live"`
+	CoveredBy string `json:"covered_by,omitempty"` // a patch loaded later replaces it, too
+}
+
+// Status is all live patches of a host.
+type Status struct {
+	Version  int      `json:"version"`
+	Release  string   `json:"release"`
+	KernelID string   `json:"kernel_build_id"`
+	Taint    string   `json:"taint"`   // of the kernel
+	Patches  []Patch  `json:"patches"` // in the order of their loads
+	Notes    []string `json:"notes,omitempty"`
+}
+
+// Status asks the kernel for all live patches. With names, only those are given
+// (a name that is not there is left out). It changes nothing and needs no rights,
+// but who holds up a transition is shown to root alone.
+func (h *Host) Status(names ...string) (*Status, error) {
+	s := &Status{Version: 1, Taint: h.kernelTaint(), Patches: []Patch{}}
+	var err error
+	if s.KernelID, err = h.runningBuildID(); err != nil {
+		return nil, err
+	}
+	if s.Release, err = h.System.Release(); err != nil {
+		return nil, err
+	}
+	all, err := h.patches()
+	if err != nil {
+		return nil, err
+	}
+	cover(all)
+	for i := range all {
+		p := &all[i]
+		if len(names) > 0 && !slices.Contains(names, p.Name) {
+			continue
+		}
+		h.recall(p)
+		if p.State == Patching || p.State == Unpatching {
+			p.Transition = h.remaining(p)
+		}
+		s.Patches = append(s.Patches, *p)
+	}
+	if n := h.readTrimmed("/proc/sys/kernel/ftrace_enabled", 8); n == "0" {
+		s.Notes = append(s.Notes, "kernel.ftrace_enabled is 0: no live patch can be loaded")
+	}
+	return s, nil
+}
+
+// patches reads all live patches, in the order of their loads.
+func (h *Host) patches() ([]Patch, error) {
+	dirs, err := os.ReadDir(h.path(livepatchDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Refusal{Code: CodeNoLivepatch, Where: livepatchDir, Why: "it is not there", Advice: "use a kernel with CONFIG_LIVEPATCH, and mount sysfs"}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list live patches: %w", err)
+	}
+	shown := map[string]bool{}
+	for _, d := range dirs {
+		shown[d.Name()] = d.IsDir()
+	}
+	var out []Patch
+	for _, name := range h.loadOrder() {
+		switch {
+		case shown[name]:
+			p, ok := h.patch(name)
+			if ok {
+				out = append(out, *p)
+				continue
+			}
+			fallthrough // it was disabled this moment
+		case strings.Contains(h.moduleTaint(name), "K"):
+			out = append(out, Patch{Name: name, State: Disabled, Objects: []Object{}, Taint: h.moduleTaint(name), Users: h.users(name), BuildID: h.moduleBuildID(name)})
+		}
+	}
+	return out, nil
+}
+
+// loadOrder lists all modules, the first loaded first: /proc/modules has the
+// newest first (kernel/module/main.c adds at the head of the list).
+func (h *Host) loadOrder() (names []string) {
+	data, err := h.readBounded("/proc/modules", 8<<20)
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) > 0 && f[0] == plainName(f[0]) {
+			names = append(names, f[0])
+		}
+	}
+	slices.Reverse(names)
+	return names
+}
+
+// plainName is name, or "" if it is not one: it becomes part of a path.
+func plainName(name string) string {
+	if name == "" || name[0] == '.' || strings.ContainsAny(name, "/\x00") || len(name) > 128 {
+		return ""
+	}
+	return name
+}
+
+// patch reads one live patch; false if it is not there (any more).
+func (h *Host) patch(name string) (*Patch, bool) {
+	dir := livepatchDir + "/" + name
+	enabled := h.readTrimmed(dir+"/enabled", 8)
+	if enabled == "" {
+		return nil, false
+	}
+	p := &Patch{Name: name, State: Enabled, Objects: []Object{}, Taint: h.moduleTaint(name), Users: h.users(name), BuildID: h.moduleBuildID(name)}
+	switch moving := h.readTrimmed(dir+"/transition", 8) == "1"; {
+	// While the module's init function runs, "enabled" is still 0
+	// (kernel/livepatch/core.c, __klp_enable_patch).
+	case moving && (enabled == "1" || h.readTrimmed(moduleDir+"/"+name+"/initstate", 16) == "coming"):
+		p.State = Patching
+	case moving:
+		p.State = Unpatching
+	case enabled == "0":
+		p.State = Disabled
+	}
+	objects, err := os.ReadDir(h.path(dir))
+	if err != nil {
+		return nil, false
+	}
+	for _, o := range objects {
+		if o.IsDir() {
+			p.Objects = append(p.Objects, h.object(dir+"/"+o.Name(), o.Name()))
+		}
+	}
+	// vmlinux first, as everywhere in kmend.
+	if i := slices.IndexFunc(p.Objects, func(o Object) bool { return o.Name == "vmlinux" }); i > 0 {
+		image := p.Objects[i]
+		p.Objects = slices.Insert(slices.Delete(p.Objects, i, i+1), 0, image)
+	}
+	return p, true
+}
+
+func (h *Host) object(dir, name string) Object {
+	o := Object{Name: name, Patched: h.readTrimmed(dir+"/patched", 8) == "1", Functions: []Function{}}
+	funcs, _ := os.ReadDir(h.path(dir))
+	for _, f := range funcs {
+		fn, pos, ok := strings.Cut(f.Name(), ",")
+		n, err := strconv.Atoi(pos)
+		if f.IsDir() && ok && err == nil {
+			o.Functions = append(o.Functions, Function{Name: fn, Sympos: n, Live: o.Patched})
+		}
+	}
+	return o
+}
+
+// cover marks functions that a later patch replaces as well: of several, the
+// one loaded last is what runs (kernel/livepatch/patch.c, klp_ftrace_handler).
+func cover(all []Patch) {
+	type key struct {
+		object, name string
+		pos          int
+	}
+	last := map[key]string{}
+	for i := len(all) - 1; i >= 0; i-- {
+		p := &all[i]
+		live := p.State == Enabled || p.State == Patching
+		for j := range p.Objects {
+			for k := range p.Objects[j].Functions {
+				f := &p.Objects[j].Functions[k]
+				at := key{p.Objects[j].Name, f.Name, f.Sympos}
+				f.CoveredBy = last[at]
+				f.Live = f.Live && live && f.CoveredBy == ""
+				if live && last[at] == "" {
+					last[at] = p.Name
+				}
+			}
+		}
+	}
+}
+
+// recall adds what kmend remembers of a patch.
+func (h *Host) recall(p *Patch) {
+	r, err := h.record(p.Name)
+	if err != nil {
+		p.Notes = append(p.Notes, err.Error())
+	}
+	if r != nil {
+		p.Since, p.SinceFrom, p.Path, p.SHA256, p.Forced = &r.Since, "load", r.Path, r.SHA256, r.Forced
+		if r.State == stateLoading && p.State == Enabled {
+			p.Notes = append(p.Notes, "the kmend that loaded it was ended before it saw the transition through; it is complete now")
+		}
+		if r.State == stateUnloading && (p.State == Enabled || p.State == Patching) {
+			p.Notes = append(p.Notes, "the kmend that unloaded it was ended; finish it with kmend unload "+p.Name)
+		}
+	} else if info, err := os.Stat(h.path(livepatchDir, p.Name)); err == nil {
+		// The kernel sets this time when the directory is first looked at, not
+		// when it is made: it has been loaded at least since then.
+		t := info.ModTime()
+		p.Since, p.SinceFrom = &t, "sysfs"
+	}
+	if p.State == Disabled && p.Users > 0 {
+		p.Notes = append(p.Notes, "it is disabled and cannot be removed before a reboot, since something holds it; its code is not used")
+	}
+}
+
+func (h *Host) moduleLoaded(name string) bool {
+	_, err := os.Stat(h.path(moduleDir, name, "initstate")) // built-in ones have none
+	return err == nil
+}
+
+func (h *Host) moduleTaint(name string) string {
+	return h.readTrimmed(moduleDir+"/"+name+"/taint", 32)
+}
+
+func (h *Host) users(name string) int {
+	n, err := strconv.Atoi(h.readTrimmed(moduleDir+"/"+name+"/refcnt", 16))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (h *Host) moduleBuildID(name string) string {
+	data, err := h.readBounded(moduleDir+"/"+name+"/notes/.note.gnu.build-id", 4096)
+	if err != nil {
+		return ""
+	}
+	return kernel.GNUBuildID(data)
+}
+
+func (h *Host) runningBuildID() (string, error) {
+	data, err := h.readBounded("/sys/kernel/notes", 64<<10)
+	if err != nil {
+		return "", fmt.Errorf("build id of the running kernel: %w", err)
+	}
+	id := kernel.GNUBuildID(data)
+	if id == "" {
+		return "", errors.New("build id of the running kernel: there is none in /sys/kernel/notes: build it with --build-id, as kernels since 2.6.23 are")
+	}
+	return id, nil
+}
+
+// taintLetters are the taint flags by bit (kernel/panic.c, taint_flags).
+const taintLetters = "PFSRMBUDAWCIOELKXTN"
+
+func (h *Host) kernelTaint() string {
+	n, err := strconv.ParseUint(h.readTrimmed("/proc/sys/kernel/tainted", 32), 10, 64)
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	for i, c := range taintLetters {
+		if n&(1<<i) != 0 {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}
+
+// readBounded reads a file of sysfs or proc, whose sizes say nothing.
+func (h *Host) readBounded(path string, most int64) ([]byte, error) {
+	f, err := os.OpenFile(h.path(path), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most))
+}
+
+func (h *Host) readTrimmed(path string, most int64) string {
+	b, err := h.readBounded(path, most)
+	if err != nil {
+		return ""
+	}
+	return string(bytes.TrimSpace(b))
+}
