@@ -26,8 +26,10 @@ const (
 // emission is one piece of the file.
 type emission struct {
 	mode  mode
-	items []int // of the chunk
-	names map[string]bool
+	items []int           // of the chunk
+	names map[string]bool // that are replaced, declared, or have a prototype, by mode
+	// declared are names of a replaced function's macro that are the kernel's own.
+	declared map[string]bool
 	// protos are functions of which a prototype must stand before it: replaced
 	// ones, under their new name or their old one, and copied ones that GCC must
 	// not inline.
@@ -143,8 +145,9 @@ func (c *cutter) target(name string) error {
 // pushChunk follows a piece of text; of one that a macro made along with a
 // replaced function, what comes along.
 func (c *cutter) pushChunk(e *emission) {
+	needed := c.partsOfMacro(e)
 	for _, i := range e.items {
-		if len(e.items) == 1 || e.mode != asReplace || c.partOfMacro(i, e) {
+		if len(e.items) == 1 || e.mode != asReplace || needed[i] {
 			c.push(task{item: i})
 		}
 	}
@@ -189,10 +192,10 @@ func (c *cutter) emit(item int, m mode) *emission {
 	first := c.chunks[c.u.Items[item].Chunk][0]
 	e := c.out[first]
 	if e == nil {
-		e = &emission{mode: m, items: c.chunks[c.u.Items[item].Chunk], names: map[string]bool{}, protos: map[string]proto{}}
+		e = &emission{mode: m, items: c.chunks[c.u.Items[item].Chunk], names: map[string]bool{}, declared: map[string]bool{}, protos: map[string]proto{}}
 		c.out[first] = e
 	}
-	if m == asReplace || m == asCopy && e.mode != asReplace {
+	if m == asReplace || m == asCopy && e.mode != asReplace || m == asDeclare && e.mode == asTypes {
 		e.mode = m
 	}
 	return e
@@ -257,8 +260,18 @@ func (c *cutter) headEnd(item int) int32 {
 	if it.Body >= 0 {
 		return c.u.Tokens[it.Body].From
 	}
-	if len(it.Decls) == 1 && it.Decls[0].Init >= 0 {
-		if at := c.u.Tokens[it.Decls[0].Init].From; at > it.From {
+	var only *csyntax.Decl
+	for i := range it.Decls {
+		switch d := &it.Decls[i]; {
+		case d.Space == csyntax.Tag || d.Kind == csyntax.Enumerator:
+		case only != nil:
+			return it.To
+		default:
+			only = d
+		}
+	}
+	if only != nil && only.Init >= 0 {
+		if at := c.u.Tokens[only.Init].From; at > it.From {
 			return at
 		}
 	}

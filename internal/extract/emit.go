@@ -98,16 +98,13 @@ func (c *cutter) part(first int, e *emission) (part, error) {
 	case asDeclare, asStub:
 		var lines []string
 		for _, i := range e.items {
-			for k := range c.u.Items[i].Decls {
-				d := &c.u.Items[i].Decls[k]
-				if d.Space != csyntax.Ordinary || !e.names[c.u.Names.Text(d.Name)] {
-					continue
-				}
-				if e.mode == asDeclare {
-					lines = append(lines, c.declaration(i, d))
-				} else {
-					lines = append(lines, linked(d)+c.declarator(i, d, c.u.Names.Text(d.Name), linkage)+";")
-				}
+			ds := c.declsOf(i, e.names)
+			switch {
+			case len(ds) == 0:
+			case e.mode == asDeclare:
+				lines = append(lines, c.declaration(i, ds))
+			default:
+				lines = append(lines, linked(ds[0])+c.declarators(i, ds, linkage)+";")
 			}
 		}
 		p.text = strings.Join(lines, "\n")
@@ -208,7 +205,15 @@ func (c *cutter) replacement(e *emission, from, to int32) (string, error) {
 		b.WriteString(c.source(from, c.u.Items[e.items[0]].From, nil))
 	}
 	b.WriteString(nowhere)
+	needed := c.partsOfMacro(e)
 	for _, i := range e.items {
+		if ds := c.declsOf(i, e.declared); len(ds) > 0 {
+			b.WriteString(c.declaration(i, ds) + "\n")
+			continue
+		}
+		if !needed[i] {
+			continue
+		}
 		text, err := c.spelledOut(i, e)
 		if err != nil {
 			return "", err
@@ -254,9 +259,6 @@ func (c *cutter) staticWord(it *csyntax.Item, d *csyntax.Decl) ([]edit, bool) {
 // expanded, but for a body that is text. Declarations that only the macro's
 // other uses need (metadata, aliases) are left out.
 func (c *cutter) spelledOut(item int, e *emission) (string, error) {
-	if !c.partOfMacro(item, e) {
-		return "", nil
-	}
 	it := &c.u.Items[item]
 	if it.Kind != csyntax.Function {
 		return c.tokens(it.First, it.Last, nil, nil) + "\n", nil
@@ -288,41 +290,35 @@ func (c *cutter) spelledOut(item int, e *emission) (string, error) {
 	return c.tokens(it.First, it.Body, rename, drop) + "\n" + c.tokens(it.Body, it.Last, rename, nil) + "\n", nil
 }
 
-// partOfMacro reports whether an item that a macro made along with a replaced
-// function has to come along: the function, what it calls, and prototypes of
+// partsOfMacro are the items which a macro made along with a replaced function
+// and that have to come along: the function, what it calls, and prototypes of
 // that.
-func (c *cutter) partOfMacro(item int, e *emission) bool {
-	it := &c.u.Items[item]
-	d := c.functionDecl(item)
-	if d == nil {
-		return false
-	}
-	name := c.u.Names.Text(d.Name)
-	if it.Kind == csyntax.Function {
-		return e.names[name] || c.usedIn(name, e)
-	}
-	return it.Kind == csyntax.Declaration && len(it.Decls) == 1 && !d.Def && !e.names[name] && c.usedIn(name, e)
-}
-
-// usedIn reports whether an item of the chunk, other than its definition, uses
-// a name.
-func (c *cutter) usedIn(name string, e *emission) bool {
-	for _, i := range e.items {
-		refs, err := c.u.Refs(i)
-		if err != nil {
-			return true
-		}
-		if d := c.functionDecl(i); d != nil && c.u.Names.Text(d.Name) == name {
-			continue
-		}
-		if c.u.Items[i].Kind != csyntax.Function {
-			continue
-		}
-		for _, r := range refs {
-			if r.Space == csyntax.Ordinary && c.u.Names.Text(r.Name) == name {
-				return true
+func (c *cutter) partsOfMacro(e *emission) map[int]bool {
+	wanted := maps.Clone(e.names)
+	out := map[int]bool{}
+	for grew := true; grew; {
+		grew = false
+		for _, i := range e.items {
+			d := c.functionDecl(i)
+			if d == nil || out[i] || !wanted[c.u.Names.Text(d.Name)] {
+				continue
+			}
+			it := &c.u.Items[i]
+			if it.Kind != csyntax.Function {
+				out[i] = len(it.Decls) == 1 && !d.Def && !e.names[c.u.Names.Text(d.Name)]
+				continue
+			}
+			out[i], grew = true, true
+			refs, err := c.u.Refs(i)
+			if err != nil {
+				continue // the walk meets it
+			}
+			for _, r := range refs {
+				if name := c.u.Names.Text(r.Name); r.Space == csyntax.Ordinary && !e.declared[name] {
+					wanted[name] = true
+				}
 			}
 		}
 	}
-	return false
+	return out
 }

@@ -21,6 +21,9 @@ const maxRounds = 10
 // Cut makes the file: what its functions name, and what GCC, compiling that,
 // finds missing.
 func Cut(ctx context.Context, q Request, judge Judge) (*File, error) {
+	if err := q.Policy.checkReplaced(q.Replace); err != nil {
+		return nil, err
+	}
 	q.needed, q.builtins = map[Name]bool{}, map[string]bool{}
 	if q.Copy == nil {
 		q.Copy = map[string]bool{}
@@ -79,7 +82,7 @@ var (
 	unknownType = regexp.MustCompile(`'(?:const |volatile )*(?:struct|union|enum) (\w+)'`)
 	builtinName = regexp.MustCompile(`built-in function '(\w+)'.*-W(?:error=)?builtin-declaration-mismatch`)
 	incomplete  = regexp.MustCompile(`incomplete|undefined type|isn't known|declared inside parameter list|undefined enum`)
-	notConstant = regexp.MustCompile(`not constant|does not reduce to an integer constant|variably modified|__compiletime_assert|not an integer constant|isn't constant|bit-field .* width not`)
+	notConstant = regexp.MustCompile(`not constant|does not reduce to an integer constant|variably modified|__compiletime_assert|not an integer constant|isn't constant|bit-field .* width not|impossible constraint|declared with attribute error`)
 )
 
 // learn reads what is missing out of the compiler's diagnostics and reports
@@ -127,7 +130,7 @@ func (c *cutter) file() (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Copied: slices.Sorted(maps.Keys(c.copied))}
+	f := &File{Copied: slices.Sorted(maps.Keys(c.copied)), Idle: c.idle()}
 	var text, marked strings.Builder
 	last := partInclude
 	for i, p := range parts {
