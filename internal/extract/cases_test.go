@@ -4,6 +4,7 @@ package extract_test
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"flag"
 	"fmt"
@@ -230,6 +231,27 @@ func (u *unit) again(t testing.TB) (*extract.File, error) {
 	})
 }
 
+// defines wants the last object to define each replaced function for other files.
+func (u *unit) defines(t testing.TB) {
+	t.Helper()
+	f, err := elf.Open(filepath.Join(u.dir, "part.c.o"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	symbols, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range u.q.Replace {
+		if !slices.ContainsFunc(symbols, func(s elf.Symbol) bool {
+			return s.Name == extract.Prefix+name && elf.ST_BIND(s.Info) == elf.STB_GLOBAL && s.Section != elf.SHN_UNDEF
+		}) {
+			t.Errorf("the object does not define %s%s", extract.Prefix, name)
+		}
+	}
+}
+
 // origins holds the lines of the text against those of the source that they are
 // said to be.
 func (u *unit) origins(t testing.TB, f *extract.File) {
@@ -276,6 +298,7 @@ func (u *unit) outcome(t testing.TB) []txtar.File {
 		t.Errorf("the second time it comes out different:\n%s", d)
 	}
 	u.origins(t, f)
+	u.defines(t)
 	if log, err := u.compile("part.c", f.Text); !u.lineTest && (err != nil || log != "") {
 		t.Errorf("the text does not compile: %v\n%s\n%s", err, log, f.Text)
 	}

@@ -145,9 +145,8 @@ func (c *cutter) target(name string) error {
 // pushChunk follows a piece of text; of one that a macro made along with a
 // replaced function, what comes along.
 func (c *cutter) pushChunk(e *emission) {
-	needed := c.partsOfMacro(e)
 	for _, i := range e.items {
-		if len(e.items) == 1 || e.mode != asReplace || needed[i] {
+		if len(e.items) == 1 || e.mode != asReplace || c.partOfMacro(i, e) {
 			c.push(task{item: i})
 		}
 	}
@@ -330,8 +329,20 @@ func (c *cutter) reference(item int, n Name, r csyntax.Ref) {
 // kernel's own, since it may be compared; and what a #define spells is left
 // alone: the call of the old function comes to the new one.
 func (c *cutter) renamable(item int, r csyntax.Ref) bool {
-	tok, it := &c.u.Tokens[r.Tok], &c.u.Items[item]
-	return r.Call && tok.Off >= it.From && tok.Off < it.To
+	return r.Call && (c.inText(item, r.Tok) || c.printed(item, r.Tok))
+}
+
+// inText reports whether the text of an item spells a token.
+func (c *cutter) inText(item, tok int) bool {
+	t, it := &c.u.Tokens[tok], &c.u.Items[item]
+	return t.Off >= it.From && t.Off < it.To
+}
+
+// printed reports whether a token is written from what its macro expands to:
+// see spelledOut.
+func (c *cutter) printed(item, tok int) bool {
+	e, it := c.out[c.chunks[c.u.Items[item].Chunk][0]], &c.u.Items[item]
+	return e != nil && e.mode == asReplace && it.Kind == csyntax.Function && !c.renamedInPlace(e) && (tok < it.Body || !c.bodyInText(item))
 }
 
 // use makes sure of one file-scope name at a place.

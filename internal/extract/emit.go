@@ -174,7 +174,7 @@ func (c *cutter) renames(items []int) []edit {
 		}
 		for _, r := range refs {
 			name := c.u.Names.Text(r.Name)
-			if _, ok := c.q.Replace[name]; ok && r.Space == csyntax.Ordinary && c.renamable(i, r) {
+			if _, ok := c.q.Replace[name]; ok && r.Space == csyntax.Ordinary && r.Call && c.inText(i, r.Tok) {
 				t := &c.u.Tokens[r.Tok]
 				e := edit{t.Off, t.Off + int32(len(name)), Prefix + name}
 				if !slices.Contains(out, e) {
@@ -189,29 +189,32 @@ func (c *cutter) renames(items []int) []edit {
 // replacement is a definition under its new name, without static: the
 // function that registers it may stand in another file.
 func (c *cutter) replacement(e *emission, from, to int32) (string, error) {
-	edits := c.renames(e.items)
-	if len(e.items) == 1 {
-		it := &c.u.Items[e.items[0]]
+	if c.renamedInPlace(e) {
 		d := c.functionDecl(e.items[0])
-		tok := &c.u.Tokens[d.Tok]
-		if static, ok := c.staticWord(it, d); ok && !tok.Expanded() {
-			name := c.u.Names.Text(d.Name)
-			edits = append(edits, edit{tok.Off, tok.Off + int32(len(name)), Prefix + name})
-			return c.source(from, to, append(edits, static...)), nil
-		}
+		static, _ := c.staticWord(&c.u.Items[e.items[0]], d)
+		off, name := c.u.Tokens[d.Tok].Off, c.u.Names.Text(d.Name)
+		edits := append(c.renames(e.items), edit{off, off + int32(len(name)), Prefix + name})
+		return c.source(from, to, append(edits, static...)), nil
 	}
 	var b strings.Builder
 	if from < c.u.Items[e.items[0]].From {
 		b.WriteString(c.source(from, c.u.Items[e.items[0]].From, nil))
 	}
-	b.WriteString(nowhere)
-	needed := c.partsOfMacro(e)
+	if text := b.String(); text == "" || strings.HasSuffix(text, "\n") {
+		b.WriteString(nowhere[1:])
+	} else {
+		b.WriteString(nowhere)
+	}
+	undeclared := maps.Clone(e.declared)
 	for _, i := range e.items {
-		if ds := c.declsOf(i, e.declared); len(ds) > 0 {
+		if ds := c.declsOf(i, undeclared); len(ds) > 0 {
 			b.WriteString(c.declaration(i, ds) + "\n")
+			for _, d := range ds {
+				delete(undeclared, c.u.Names.Text(d.Name))
+			}
 			continue
 		}
-		if !needed[i] {
+		if !c.partOfMacro(i, e) {
 			continue
 		}
 		text, err := c.spelledOut(i, e)
@@ -221,6 +224,23 @@ func (c *cutter) replacement(e *emission, from, to int32) (string, error) {
 		b.WriteString(text)
 	}
 	return b.String(), nil
+}
+
+// renamedInPlace reports whether the text of a replaced function spells its name
+// and its linkage, and no macro makes it along with something else.
+func (c *cutter) renamedInPlace(e *emission) bool {
+	if len(e.items) != 1 {
+		return false
+	}
+	d := c.functionDecl(e.items[0])
+	_, ok := c.staticWord(&c.u.Items[e.items[0]], d)
+	return ok && !c.u.Tokens[d.Tok].Expanded()
+}
+
+// bodyInText reports whether the braces of a function's body are text.
+func (c *cutter) bodyInText(item int) bool {
+	it := &c.u.Items[item]
+	return !c.u.Tokens[it.Body].Expanded() && !c.u.Tokens[it.Last-1].Expanded()
 }
 
 func (c *cutter) functionDecl(item int) *csyntax.Decl {
@@ -282,7 +302,7 @@ func (c *cutter) spelledOut(item int, e *emission) (string, error) {
 		}
 	}
 	open, last := &c.u.Tokens[it.Body], &c.u.Tokens[it.Last-1]
-	if !open.Expanded() && !last.Expanded() {
+	if c.bodyInText(item) {
 		f, line := c.doc.Position(open.From)
 		marker := fmt.Sprintf("\n# %d \"%s\"\n", line, c.doc.Files[f]) // tidy takes it out again
 		return c.tokens(it.First, it.Body, rename, drop) + marker + c.source(open.From, last.To, c.renames([]int{item})) + "\n", nil
@@ -290,35 +310,17 @@ func (c *cutter) spelledOut(item int, e *emission) (string, error) {
 	return c.tokens(it.First, it.Body, rename, drop) + "\n" + c.tokens(it.Body, it.Last, rename, nil) + "\n", nil
 }
 
-// partsOfMacro are the items which a macro made along with a replaced function
-// and that have to come along: the function, what it calls, and prototypes of
-// that.
-func (c *cutter) partsOfMacro(e *emission) map[int]bool {
-	wanted := maps.Clone(e.names)
-	out := map[int]bool{}
-	for grew := true; grew; {
-		grew = false
-		for _, i := range e.items {
-			d := c.functionDecl(i)
-			if d == nil || out[i] || !wanted[c.u.Names.Text(d.Name)] {
-				continue
-			}
-			it := &c.u.Items[i]
-			if it.Kind != csyntax.Function {
-				out[i] = len(it.Decls) == 1 && !d.Def && !e.names[c.u.Names.Text(d.Name)]
-				continue
-			}
-			out[i], grew = true, true
-			refs, err := c.u.Refs(i)
-			if err != nil {
-				continue // the walk meets it
-			}
-			for _, r := range refs {
-				if name := c.u.Names.Text(r.Name); r.Space == csyntax.Ordinary && !e.declared[name] {
-					wanted[name] = true
-				}
-			}
-		}
+// partOfMacro reports whether an item that a macro made along with a replaced
+// function comes along: the function, what is copied, and prototypes of that.
+func (c *cutter) partOfMacro(item int, e *emission) bool {
+	it := &c.u.Items[item]
+	d := c.functionDecl(item)
+	if d == nil {
+		return false
 	}
-	return out
+	name := c.u.Names.Text(d.Name)
+	if it.Kind == csyntax.Function {
+		return e.names[name] || c.copied[name]
+	}
+	return it.Kind == csyntax.Declaration && len(it.Decls) == 1 && !d.Def && !e.names[name] && c.copied[name]
 }

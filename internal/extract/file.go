@@ -151,6 +151,7 @@ func (c *cutter) file() (*File, error) {
 		}
 		marked.WriteString(p.marked + "\n")
 	}
+	c.blanks(f, text.String())
 	f.Text, f.Marked = []byte(text.String()), []byte(marked.String())
 	f.Lines = codeLines(text.String())
 	for _, d := range c.decided {
@@ -167,6 +168,28 @@ func (c *cutter) file() (*File, error) {
 		return strings.Compare(a.Name, b.Name)
 	})
 	return f, nil
+}
+
+// blanks takes the origin from empty lines that are not empty in the source: a
+// directive stood there, which is no line to be edited.
+func (c *cutter) blanks(f *File, text string) {
+	sources := map[string][]string{}
+	i := 0
+	for line := range strings.Lines(text) {
+		o := &f.Origins[i]
+		i++
+		if o.Line == 0 || strings.TrimSpace(line) != "" {
+			continue
+		}
+		source, ok := sources[o.File]
+		if !ok {
+			source = strings.Split(string(c.q.Read(o.File)), "\n")
+			sources[o.File] = source
+		}
+		if o.Line > len(source) || strings.TrimSpace(source[o.Line-1]) != "" {
+			*o = Origin{}
+		}
+	}
 }
 
 func rank(what string) int {

@@ -118,6 +118,10 @@ func (c *cutter) tokens(first, last int, rename map[int]string, drop func(string
 		if drop != nil && drop(text) {
 			continue
 		}
+		if drop != nil && drop("inline") && c.inlineAttribute(i, last) {
+			i += inlineAttributeLen - 1
+			continue
+		}
 		if r, ok := rename[i]; ok {
 			text = r
 		}
@@ -135,6 +139,18 @@ func (c *cutter) tokens(first, last int, rename map[int]string, drop func(string
 		prev = text
 	}
 	return b.String()
+}
+
+const inlineAttributeLen = 6 // tokens: __attribute__ ( ( NAME ) )
+
+// inlineAttribute reports whether tokens are an attribute that makes sense for
+// inline functions only (the kernel's inline is a macro with __gnu_inline__,
+// include/linux/compiler_types.h). GCC warns of one without.
+func (c *cutter) inlineAttribute(i, last int) bool {
+	if i+inlineAttributeLen > last || c.u.Names.Text(c.u.Tokens[i].Name) != "__attribute__" {
+		return false
+	}
+	return slices.Contains([]string{"gnu_inline", "always_inline"}, strings.Trim(c.u.Names.Text(c.u.Tokens[i+3].Name), "_")) && c.u.Names.Text(c.u.Tokens[i+4].Name) == ")"
 }
 
 // glued reports whether two tokens would become another one without a space.

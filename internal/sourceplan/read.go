@@ -4,6 +4,7 @@ package sourceplan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"kmend/internal/csyntax"
 	"kmend/internal/ctext"
+	"kmend/internal/extract"
 	"kmend/internal/kbuild"
 	"kmend/internal/kernel"
 )
@@ -37,6 +39,11 @@ func read(ctx context.Context, tree *kbuild.Tree, j kbuild.Job) (*text, error) {
 		return nil, fmt.Errorf("expand the macros of %s: %w", source, err)
 	}
 	u, err := csyntax.Parse(doc.Names, x.Tokens)
+	var odd *csyntax.Error
+	if errors.As(err, &odd) {
+		f, line := doc.Position(odd.Off)
+		return nil, &extract.Error{Code: extract.CodeNotExtracted, Where: fmt.Sprintf("%s:%d", doc.Files[f], line), Why: odd.Why, Advice: "use the binary way"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the declarations of %s: %w", source, err)
 	}
