@@ -27,8 +27,10 @@ const (
 // emission is one piece of the file.
 type emission struct {
 	mode  mode
-	items []int // of the chunk
-	names map[string]bool
+	items []int           // of the chunk
+	names map[string]bool // that are replaced, declared, or have a prototype, by mode
+	// declared are names of a replaced function's macro that are the kernel's own.
+	declared map[string]bool
 	// protos are functions of which a prototype must stand before it: replaced
 	// ones, under their new name or their old one, and copied ones that GCC must
 	// not inline.
@@ -191,10 +193,10 @@ func (c *cutter) emit(item int, m mode) *emission {
 	first := c.chunks[c.u.Items[item].Chunk][0]
 	e := c.out[first]
 	if e == nil {
-		e = &emission{mode: m, items: c.chunks[c.u.Items[item].Chunk], names: map[string]bool{}, protos: map[string]proto{}}
+		e = &emission{mode: m, items: c.chunks[c.u.Items[item].Chunk], names: map[string]bool{}, declared: map[string]bool{}, protos: map[string]proto{}}
 		c.out[first] = e
 	}
-	if m == asReplace || m == asCopy && e.mode != asReplace {
+	if m == asReplace || m == asCopy && e.mode != asReplace || m == asDeclare && e.mode == asTypes {
 		e.mode = m
 	}
 	return e
@@ -262,8 +264,18 @@ func (c *cutter) headEnd(item int) int32 {
 	if it.Body >= 0 {
 		return c.u.Tokens[it.Body].From
 	}
-	if len(it.Decls) == 1 && it.Decls[0].Init >= 0 {
-		if at := c.u.Tokens[it.Decls[0].Init].From; at > it.From {
+	var only *csyntax.Decl
+	for i := range it.Decls {
+		switch d := &it.Decls[i]; {
+		case d.Space == csyntax.Tag || d.Kind == csyntax.Enumerator:
+		case only != nil:
+			return it.To
+		default:
+			only = d
+		}
+	}
+	if only != nil && only.Init >= 0 {
+		if at := c.u.Tokens[only.Init].From; at > it.From {
 			return at
 		}
 	}
@@ -322,8 +334,20 @@ func (c *cutter) reference(item int, n Name, r csyntax.Ref) {
 // kernel's own, since it may be compared; and what a #define spells is left
 // alone: the call of the old function comes to the new one.
 func (c *cutter) renamable(item int, r csyntax.Ref) bool {
-	tok, it := &c.u.Tokens[r.Tok], &c.u.Items[item]
-	return r.Call && tok.Off >= it.From && tok.Off < it.To
+	return r.Call && (c.inText(item, r.Tok) || c.printed(item, r.Tok))
+}
+
+// inText reports whether the text of an item spells a token.
+func (c *cutter) inText(item, tok int) bool {
+	t, it := &c.u.Tokens[tok], &c.u.Items[item]
+	return t.Off >= it.From && t.Off < it.To
+}
+
+// printed reports whether a token is written from what its macro expands to:
+// see spelledOut.
+func (c *cutter) printed(item, tok int) bool {
+	e, it := c.out[c.chunks[c.u.Items[item].Chunk][0]], &c.u.Items[item]
+	return e != nil && e.mode == asReplace && it.Kind == csyntax.Function && !c.renamedInPlace(e) && (tok < it.Body || !c.bodyInText(item))
 }
 
 // use makes sure of one file-scope name at a place.

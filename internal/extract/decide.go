@@ -34,19 +34,25 @@ func (c *cutter) stateful(n Name, refs []csyntax.DeclRef, address bool) bool {
 
 // headerSymbol notes a function or variable of other units.
 func (c *cutter) headerSymbol(n Name, refs []csyntax.DeclRef, def *csyntax.DeclRef) {
-	if def != nil {
-		return // an inline function of a header
-	}
 	d := &Decision{Name: n.Text, Kind: kindOf(c.decl(refs[0])), What: Include, Why: "declared by a header, defined elsewhere"}
 	it := &c.u.Items[refs[0].Item]
 	d.Origin = c.origin(it.From, it.To)
 	if c.ownAny(refs) && !c.anyHeader(refs) {
 		d.What, d.Why = Declare, "declared by the unit, defined elsewhere"
 	}
-	if c.q.Policy[n.Text] == Refuse {
-		c.err = &Error{Code: CodePolicy, Name: n.Text, Where: d.Origin, Why: "the policy refuses it", Advice: "patch a function that does not use it"}
+	switch policy := c.q.Policy[n.Text]; {
+	case policy == Refuse:
+		c.err = refusedByPolicy(n.Text, d.Origin)
+		return
+	case policy == Declare && def == nil:
+		d.Policy = true // it is, by a header or by the unit
+	case policy != "":
+		c.err = &Error{Code: CodePolicy, Name: n.Text, Where: d.Origin, Why: "the policy wants it to be " + past[policy] + ", and it comes from a header", Advice: "take it out of the policy"}
+		return
 	}
-	c.record(d, false)
+	if def == nil { // else an inline function of a header, or what it defines once
+		c.record(d, false)
+	}
 }
 
 func (c *cutter) anyHeader(refs []csyntax.DeclRef) bool {
@@ -73,7 +79,7 @@ func (c *cutter) function(n Name, refs []csyntax.DeclRef, def *csyntax.DeclRef, 
 	_, replaced := c.q.Replace[n.Text]
 	switch policy := c.q.Policy[n.Text]; {
 	case policy == Refuse:
-		c.err = &Error{Code: CodePolicy, Name: n.Text, Where: d.Origin, Why: "the policy refuses it", Advice: "patch a function that does not use it"}
+		c.err = refusedByPolicy(n.Text, d.Origin)
 		return
 	case replaced:
 		if !has {
@@ -194,7 +200,7 @@ func (c *cutter) variable(n Name, refs []csyntax.DeclRef, def *csyntax.DeclRef) 
 	policy := c.q.Policy[n.Text]
 	switch {
 	case policy == Refuse:
-		c.err = &Error{Code: CodePolicy, Name: n.Text, Where: d.Origin, Why: "the policy refuses it", Advice: "patch a function that does not use it"}
+		c.err = refusedByPolicy(n.Text, d.Origin)
 		return
 	case policy == Copied && !constant && !c.q.Object.New[n.Text]:
 		c.err = &Error{Code: CodePolicy, Name: n.Text, Where: d.Origin, Why: "the policy wants it copied, and it is no constant: its state would be there twice", Advice: "take it out of the policy"}
@@ -276,10 +282,20 @@ func (c *cutter) declare(n Name, refs []csyntax.DeclRef) {
 		if !c.stays.isOwn(it.From) {
 			continue
 		}
-		c.emit(r.Item, asDeclare).names[n.Text] = true
-		c.push(task{item: r.Item, head: true})
+		c.declareIn(r.Item, n.Text)
 		return
 	}
+}
+
+// declareIn has a name declared where an item stands.
+func (c *cutter) declareIn(item int, name string) {
+	e := c.emit(item, asDeclare)
+	if e.mode == asReplace {
+		e.declared[name] = true
+	} else {
+		e.names[name] = true
+	}
+	c.push(task{item: item, head: true})
 }
 
 // original declares the kernel's own of a replaced function, where the unit
@@ -292,8 +308,7 @@ func (c *cutter) original(n Name, refs []csyntax.DeclRef) {
 			return
 		}
 		if it := &c.u.Items[r.Item]; c.stays.isOwn(it.From) {
-			c.emit(r.Item, asDeclare).names[n.Text] = true
-			c.push(task{item: r.Item, head: true})
+			c.declareIn(r.Item, n.Text)
 			return
 		}
 	}

@@ -98,16 +98,13 @@ func (c *cutter) part(first int, e *emission) (part, error) {
 	case asDeclare, asStub:
 		var lines []string
 		for _, i := range e.items {
-			for k := range c.u.Items[i].Decls {
-				d := &c.u.Items[i].Decls[k]
-				if d.Space != csyntax.Ordinary || !e.names[c.u.Names.Text(d.Name)] {
-					continue
-				}
-				if e.mode == asDeclare {
-					lines = append(lines, c.declaration(i, d))
-				} else {
-					lines = append(lines, linked(d)+c.declarator(i, d, c.u.Names.Text(d.Name), linkage)+";")
-				}
+			ds := c.declsOf(i, e.names)
+			switch {
+			case len(ds) == 0:
+			case e.mode == asDeclare:
+				lines = append(lines, c.declaration(i, ds))
+			default:
+				lines = append(lines, linked(ds[0])+c.declarators(i, ds, linkage)+";")
 			}
 		}
 		p.text = strings.Join(lines, "\n")
@@ -177,7 +174,7 @@ func (c *cutter) renames(items []int) []edit {
 		}
 		for _, r := range refs {
 			name := c.u.Names.Text(r.Name)
-			if _, ok := c.q.Replace[name]; ok && r.Space == csyntax.Ordinary && c.renamable(i, r) {
+			if _, ok := c.q.Replace[name]; ok && r.Space == csyntax.Ordinary && r.Call && c.inText(i, r.Tok) {
 				t := &c.u.Tokens[r.Tok]
 				e := edit{t.Off, t.Off + int32(len(name)), Prefix + name}
 				if !slices.Contains(out, e) {
@@ -192,23 +189,34 @@ func (c *cutter) renames(items []int) []edit {
 // replacement is a definition under its new name, without static: the
 // function that registers it may stand in another file.
 func (c *cutter) replacement(e *emission, from, to int32) (string, error) {
-	edits := c.renames(e.items)
-	if len(e.items) == 1 {
-		it := &c.u.Items[e.items[0]]
+	if c.renamedInPlace(e) {
 		d := c.functionDecl(e.items[0])
-		tok := &c.u.Tokens[d.Tok]
-		if static, ok := c.staticWord(it, d); ok && !tok.Expanded() {
-			name := c.u.Names.Text(d.Name)
-			edits = append(edits, edit{tok.Off, tok.Off + int32(len(name)), Prefix + name})
-			return c.source(from, to, append(edits, static...)), nil
-		}
+		static, _ := c.staticWord(&c.u.Items[e.items[0]], d)
+		off, name := c.u.Tokens[d.Tok].Off, c.u.Names.Text(d.Name)
+		edits := append(c.renames(e.items), edit{off, off + int32(len(name)), Prefix + name})
+		return c.source(from, to, append(edits, static...)), nil
 	}
 	var b strings.Builder
 	if from < c.u.Items[e.items[0]].From {
 		b.WriteString(c.source(from, c.u.Items[e.items[0]].From, nil))
 	}
-	b.WriteString(nowhere)
+	if text := b.String(); text == "" || strings.HasSuffix(text, "\n") {
+		b.WriteString(nowhere[1:])
+	} else {
+		b.WriteString(nowhere)
+	}
+	undeclared := maps.Clone(e.declared)
 	for _, i := range e.items {
+		if ds := c.declsOf(i, undeclared); len(ds) > 0 {
+			b.WriteString(c.declaration(i, ds) + "\n")
+			for _, d := range ds {
+				delete(undeclared, c.u.Names.Text(d.Name))
+			}
+			continue
+		}
+		if !c.partOfMacro(i, e) {
+			continue
+		}
 		text, err := c.spelledOut(i, e)
 		if err != nil {
 			return "", err
@@ -216,6 +224,23 @@ func (c *cutter) replacement(e *emission, from, to int32) (string, error) {
 		b.WriteString(text)
 	}
 	return b.String(), nil
+}
+
+// renamedInPlace reports whether the text of a replaced function spells its name
+// and its linkage, and no macro makes it along with something else.
+func (c *cutter) renamedInPlace(e *emission) bool {
+	if len(e.items) != 1 {
+		return false
+	}
+	d := c.functionDecl(e.items[0])
+	_, ok := c.staticWord(&c.u.Items[e.items[0]], d)
+	return ok && !c.u.Tokens[d.Tok].Expanded()
+}
+
+// bodyInText reports whether the braces of a function's body are text.
+func (c *cutter) bodyInText(item int) bool {
+	it := &c.u.Items[item]
+	return !c.u.Tokens[it.Body].Expanded() && !c.u.Tokens[it.Last-1].Expanded()
 }
 
 func (c *cutter) functionDecl(item int) *csyntax.Decl {
@@ -254,9 +279,6 @@ func (c *cutter) staticWord(it *csyntax.Item, d *csyntax.Decl) ([]edit, bool) {
 // expanded, but for a body that is text. Declarations that only the macro's
 // other uses need (metadata, aliases) are left out.
 func (c *cutter) spelledOut(item int, e *emission) (string, error) {
-	if !c.partOfMacro(item, e) {
-		return "", nil
-	}
 	it := &c.u.Items[item]
 	if it.Kind != csyntax.Function {
 		return c.tokens(it.First, it.Last, nil, nil) + "\n", nil
@@ -280,7 +302,7 @@ func (c *cutter) spelledOut(item int, e *emission) (string, error) {
 		}
 	}
 	open, last := &c.u.Tokens[it.Body], &c.u.Tokens[it.Last-1]
-	if !open.Expanded() && !last.Expanded() {
+	if c.bodyInText(item) {
 		f, line := c.doc.Position(open.From)
 		marker := fmt.Sprintf("\n# %d \"%s\"\n", line, c.doc.Files[f]) // tidy takes it out again
 		return c.tokens(it.First, it.Body, rename, drop) + marker + c.source(open.From, last.To, c.renames([]int{item})) + "\n", nil
@@ -289,8 +311,7 @@ func (c *cutter) spelledOut(item int, e *emission) (string, error) {
 }
 
 // partOfMacro reports whether an item that a macro made along with a replaced
-// function has to come along: the function, what it calls, and prototypes of
-// that.
+// function comes along: the function, what is copied, and prototypes of that.
 func (c *cutter) partOfMacro(item int, e *emission) bool {
 	it := &c.u.Items[item]
 	d := c.functionDecl(item)
@@ -299,30 +320,7 @@ func (c *cutter) partOfMacro(item int, e *emission) bool {
 	}
 	name := c.u.Names.Text(d.Name)
 	if it.Kind == csyntax.Function {
-		return e.names[name] || c.usedIn(name, e)
+		return e.names[name] || c.copied[name]
 	}
-	return it.Kind == csyntax.Declaration && len(it.Decls) == 1 && !d.Def && !e.names[name] && c.usedIn(name, e)
-}
-
-// usedIn reports whether an item of the chunk, other than its definition, uses
-// a name.
-func (c *cutter) usedIn(name string, e *emission) bool {
-	for _, i := range e.items {
-		refs, err := c.u.Refs(i)
-		if err != nil {
-			return true
-		}
-		if d := c.functionDecl(i); d != nil && c.u.Names.Text(d.Name) == name {
-			continue
-		}
-		if c.u.Items[i].Kind != csyntax.Function {
-			continue
-		}
-		for _, r := range refs {
-			if r.Space == csyntax.Ordinary && c.u.Names.Text(r.Name) == name {
-				return true
-			}
-		}
-	}
-	return false
+	return it.Kind == csyntax.Declaration && len(it.Decls) == 1 && !d.Def && !e.names[name] && c.copied[name]
 }

@@ -21,6 +21,9 @@ const maxRounds = 10
 // Cut makes the file: what its functions name, and what GCC, compiling that,
 // finds missing.
 func Cut(ctx context.Context, q Request, judge Judge) (*File, error) {
+	if err := q.Policy.checkReplaced(q.Replace); err != nil {
+		return nil, err
+	}
 	q.needed, q.builtins = map[Name]bool{}, map[string]bool{}
 	if q.Copy == nil {
 		q.Copy = map[string]bool{}
@@ -79,7 +82,7 @@ var (
 	unknownType = regexp.MustCompile(`'(?:const |volatile )*(?:struct|union|enum) (\w+)'`)
 	builtinName = regexp.MustCompile(`built-in function '(\w+)'.*-W(?:error=)?builtin-declaration-mismatch`)
 	incomplete  = regexp.MustCompile(`incomplete|undefined type|isn't known|declared inside parameter list|undefined enum`)
-	notConstant = regexp.MustCompile(`not constant|does not reduce to an integer constant|variably modified|__compiletime_assert|not an integer constant|isn't constant|bit-field .* width not`)
+	notConstant = regexp.MustCompile(`not constant|does not reduce to an integer constant|variably modified|__compiletime_assert|not an integer constant|isn't constant|bit-field .* width not|impossible constraint|declared with attribute error`)
 )
 
 // learn reads what is missing out of the compiler's diagnostics and reports
@@ -127,7 +130,7 @@ func (c *cutter) file() (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Copied: slices.Sorted(maps.Keys(c.copied))}
+	f := &File{Copied: slices.Sorted(maps.Keys(c.copied)), Idle: c.idle()}
 	var text, marked strings.Builder
 	last := partInclude
 	for i, p := range parts {
@@ -148,6 +151,7 @@ func (c *cutter) file() (*File, error) {
 		}
 		marked.WriteString(p.marked + "\n")
 	}
+	c.blanks(f, text.String())
 	f.Text, f.Marked = []byte(text.String()), []byte(marked.String())
 	f.Lines = codeLines(text.String())
 	for _, d := range c.decided {
@@ -164,6 +168,28 @@ func (c *cutter) file() (*File, error) {
 		return strings.Compare(a.Name, b.Name)
 	})
 	return f, nil
+}
+
+// blanks takes the origin from empty lines that are not empty in the source: a
+// directive stood there, which is no line to be edited.
+func (c *cutter) blanks(f *File, text string) {
+	sources := map[string][]string{}
+	i := 0
+	for line := range strings.Lines(text) {
+		o := &f.Origins[i]
+		i++
+		if o.Line == 0 || strings.TrimSpace(line) != "" {
+			continue
+		}
+		source, ok := sources[o.File]
+		if !ok {
+			source = strings.Split(string(c.q.Read(o.File)), "\n")
+			sources[o.File] = source
+		}
+		if o.Line > len(source) || strings.TrimSpace(source[o.Line-1]) != "" {
+			*o = Origin{}
+		}
+	}
 }
 
 func rank(what string) int {

@@ -69,12 +69,13 @@ func marker(text string) (line int, file string, ok bool) {
 	return max(n, 1), text[strings.IndexByte(text, '"') : end+1], err == nil
 }
 
-// tidy takes out line markers and what #if left: runs of empty lines. at is
-// where the first line is; it returns where each line that is left is.
+// tidy takes out line markers and what #if left: runs of empty lines, and empty
+// lines where a block begins. at is where the first line is; it returns where
+// each line that is left is.
 func tidy(text string, at Origin) (string, []Origin) {
 	var b strings.Builder
 	var lines []Origin
-	empty := 0
+	empty, opened := 0, false // opened: the line before opens a block
 	for line := range strings.Lines(text) {
 		here := at
 		if at.Line > 0 {
@@ -90,11 +91,11 @@ func tidy(text string, at Origin) (string, []Origin) {
 			}
 			continue
 		case strings.TrimSpace(line) == "":
-			if empty++; empty > 1 {
+			if empty++; empty > 1 || opened {
 				continue
 			}
 		default:
-			empty = 0
+			empty, opened = 0, strings.HasSuffix(strings.TrimSpace(line), "{")
 		}
 		b.WriteString(line)
 		lines = append(lines, here)
@@ -118,6 +119,10 @@ func (c *cutter) tokens(first, last int, rename map[int]string, drop func(string
 		if drop != nil && drop(text) {
 			continue
 		}
+		if drop != nil && drop("inline") && c.inlineAttribute(i, last) {
+			i += inlineAttributeLen - 1
+			continue
+		}
 		if r, ok := rename[i]; ok {
 			text = r
 		}
@@ -135,6 +140,18 @@ func (c *cutter) tokens(first, last int, rename map[int]string, drop func(string
 		prev = text
 	}
 	return b.String()
+}
+
+const inlineAttributeLen = 6 // tokens: __attribute__ ( ( NAME ) )
+
+// inlineAttribute reports whether tokens are an attribute that makes sense for
+// inline functions only (the kernel's inline is a macro with __gnu_inline__,
+// include/linux/compiler_types.h). GCC warns of one without.
+func (c *cutter) inlineAttribute(i, last int) bool {
+	if i+inlineAttributeLen > last || c.u.Names.Text(c.u.Tokens[i].Name) != "__attribute__" {
+		return false
+	}
+	return slices.Contains([]string{"gnu_inline", "always_inline"}, strings.Trim(c.u.Names.Text(c.u.Tokens[i+3].Name), "_")) && c.u.Names.Text(c.u.Tokens[i+4].Name) == ")"
 }
 
 // glued reports whether two tokens would become another one without a space.
@@ -187,48 +204,101 @@ func (c *cutter) words(from, to int32, drop []string) (string, bool) {
 	return strings.TrimSpace(text), true
 }
 
-// declaration is the text that declares one name of an item for the kernel's
-// own.
-func (c *cutter) declaration(item int, d *csyntax.Decl) string {
-	it, name := &c.u.Items[item], c.u.Names.Text(d.Name)
-	if c.q.builtins[name] { // as static, as the unit has it, GCC does not mind
-		delete(c.q.builtins, name)
-		text := c.declaration(item, d)
-		c.q.builtins[name] = true
-		return "#pragma GCC diagnostic push\n#pragma GCC diagnostic ignored \"-Wbuiltin-declaration-mismatch\"\n" + text + "\n#pragma GCC diagnostic pop"
-	}
-	if c.plain(item, map[string]bool{name: true}) && !(d.Incomplete && d.Init >= 0) {
-		if text, ok := c.words(it.From, c.headEnd(item), linkage); ok {
-			return "extern " + strings.TrimRight(text, " \t\n;=") + ";"
+// declsOf are the declarations of some names in an item.
+func (c *cutter) declsOf(item int, names map[string]bool) []*csyntax.Decl {
+	var out []*csyntax.Decl
+	for i := range c.u.Items[item].Decls {
+		d := &c.u.Items[item].Decls[i]
+		if d.Space == csyntax.Ordinary && d.Kind != csyntax.Enumerator && names[c.u.Names.Text(d.Name)] {
+			out = append(out, d)
 		}
 	}
-	return "extern " + c.declarator(item, d, name, linkage) + ";"
+	return out
 }
 
-// declarator prints specifiers and one declarator out of expanded tokens.
-func (c *cutter) declarator(item int, d *csyntax.Decl, name string, drop []string) string {
+// declaration is the text that declares names of an item for the kernel's own:
+// all in one, since the types that the item defines must be there once.
+func (c *cutter) declaration(item int, ds []*csyntax.Decl) string {
+	names, sized, builtin := map[string]bool{}, false, false
+	for _, d := range ds {
+		name := c.u.Names.Text(d.Name)
+		names[name] = true
+		sized = sized || d.Incomplete && d.Init >= 0
+		builtin = builtin || c.q.builtins[name]
+	}
+	text := ""
+	if c.plain(item, names) && !sized && len(ds) == 1 {
+		if head, ok := c.words(c.u.Items[item].From, c.headEnd(item), linkage); ok {
+			text = strings.TrimRight(head, " \t\n;=")
+		}
+	}
+	if text == "" {
+		text = c.declarators(item, ds, linkage)
+	}
+	text = "extern " + text + ";"
+	if builtin { // as static, as the unit has it, GCC does not mind
+		text = "#pragma GCC diagnostic push\n#pragma GCC diagnostic ignored \"-Wbuiltin-declaration-mismatch\"\n" + text + "\n#pragma GCC diagnostic pop"
+	}
+	return text
+}
+
+// declarators prints specifiers and some declarators out of expanded tokens.
+func (c *cutter) declarators(item int, ds []*csyntax.Decl, drop []string) string {
+	text := c.specifiers(item, drop)
+	for i, d := range ds {
+		if i > 0 {
+			text += ","
+		}
+		text += " " + c.declarator(d, c.u.Names.Text(d.Name), drop)
+	}
+	return strings.TrimSpace(text)
+}
+
+// specifiers are those of an item: as its text has them, if no macro spells
+// them.
+func (c *cutter) specifiers(item int, drop []string) string {
 	it := &c.u.Items[item]
-	no := func(s string) bool { return slices.Contains(drop, s) }
-	spec := c.tokens(it.Specifiers[0], it.Specifiers[1], nil, no)
-	decl := c.tokens(d.Declarator[0], d.Declarator[1], map[int]string{d.Tok: name}, no)
+	first, last := it.Specifiers[0], it.Specifiers[1]
+	if first < last && !c.anyExpanded(first, last) {
+		if text, ok := c.words(c.u.Tokens[first].Off, c.u.Tokens[last-1].To, drop); ok {
+			return text
+		}
+	}
+	return c.tokens(first, last, nil, dropping(drop))
+}
+
+func (c *cutter) anyExpanded(first, last int) bool {
+	return slices.ContainsFunc(c.u.Tokens[first:last], func(t ctext.Token) bool { return t.Expanded() })
+}
+
+func dropping(words []string) func(string) bool {
+	return func(s string) bool { return slices.Contains(words, s) }
+}
+
+// declarator prints one declarator out of expanded tokens.
+func (c *cutter) declarator(d *csyntax.Decl, name string, drop []string) string {
+	decl := c.tokens(d.Declarator[0], d.Declarator[1], map[int]string{d.Tok: name}, dropping(drop))
 	if n := c.q.Object.Elements[c.u.Names.Text(d.Name)]; d.Incomplete && d.Init >= 0 && n > 0 {
 		decl = strings.Replace(decl, "[]", "["+itoa(int(n))+"]", 1)
 		decl = strings.Replace(decl, "[ ]", "["+itoa(int(n))+"]", 1)
 	}
-	return strings.TrimSpace(spec + " " + decl)
+	return strings.TrimSpace(decl)
 }
 
 // prototype declares a function of the file.
 func (c *cutter) prototype(name string, p proto) string {
 	def := c.definition(Name{Text: name})
 	d := c.decl(*def)
+	declare := func(name string) string {
+		return strings.TrimSpace(c.tokens(c.u.Items[def.Item].Specifiers[0], c.u.Items[def.Item].Specifiers[1], nil, dropping(linkage)) + " " + c.declarator(d, name, linkage))
+	}
 	if p == protoOriginal {
-		return "extern " + c.declarator(def.Item, d, name, linkage) + ";"
+		return "extern " + declare(name) + ";"
 	}
 	if p == protoNoinline {
-		return linked(d) + c.declarator(def.Item, d, name, linkage) + " __attribute__((__noinline__));"
+		return linked(d) + declare(name) + " __attribute__((__noinline__));"
 	}
-	return c.declarator(def.Item, d, Prefix+name, linkage) + ";"
+	return declare(Prefix+name) + ";"
 }
 
 // linked is the storage class of a copy's prototype.

@@ -97,6 +97,7 @@ type File struct {
 	Copied    []string // functions whose text was copied
 	Declared  []string // own names declared for the kernel's own
 	Rounds    int      // compiles until nothing was missing
+	Idle      []string // names of the policy that the unit declares and the file does not use
 }
 
 // Origin is a line of a source file; zero for a line that extraction made.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"kmend/internal/delta"
+	"kmend/internal/extract"
 	"kmend/internal/kbuild"
 	"kmend/internal/kernel"
 	"kmend/internal/plan"
@@ -62,7 +63,11 @@ func Make(ctx context.Context, k *kernel.Kernel, b *plan.Build, opt Options) (*R
 	if err != nil {
 		return nil, fmt.Errorf("make a plan of the extracted files: %w", err)
 	}
-	return out, nil
+	var files []*extract.File
+	for _, u := range out.Units {
+		files = append(files, u.File)
+	}
+	return out, opt.Policy.CheckUsed(files)
 }
 
 // units extracts from the units to be done, two at a time.

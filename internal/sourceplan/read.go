@@ -5,6 +5,7 @@ package sourceplan
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"kmend/internal/csyntax"
 	"kmend/internal/ctext"
+	"kmend/internal/extract"
 	"kmend/internal/kbuild"
 	"kmend/internal/kernel"
 )
@@ -41,6 +43,11 @@ func read(ctx context.Context, k *kernel.Kernel, tree *kbuild.Tree, j kbuild.Job
 		return nil, fmt.Errorf("expand the macros of %s: %w", source, err)
 	}
 	u, err := csyntax.Parse(doc.Names, x.Tokens)
+	var odd *csyntax.Error
+	if errors.As(err, &odd) {
+		f, line := doc.Position(odd.Off)
+		return nil, &extract.Error{Code: extract.CodeNotExtracted, Where: fmt.Sprintf("%s:%d", doc.Files[f], line), Why: odd.Why, Advice: "use the binary way"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the declarations of %s: %w", source, err)
 	}
