@@ -440,4 +440,29 @@ func (c *cutter) definesBefore() {
 			}
 		}
 	}
+	c.macrosOfMacros()
+}
+
+// macrosOfMacros keeps the own #defines that kept ones name: a header may
+// expand those, as linux/printk.h does with pr_fmt.
+func (c *cutter) macrosOfMacros() {
+	byName := map[ctext.Name][]int{}
+	for i, m := range c.doc.Defines {
+		if !m.Predefined && c.stays.isOwn(m.From) {
+			byName[m.Name] = append(byName[m.Name], i)
+		}
+	}
+	work := slices.Sorted(maps.Keys(c.macros))
+	for len(work) > 0 {
+		m := c.doc.Defines[work[0]]
+		work = work[1:]
+		for _, t := range m.Body {
+			for _, i := range byName[t.Name] {
+				if t.Kind == ctext.Ident && !c.macros[i] {
+					c.macros[i] = true
+					work = append(work, i)
+				}
+			}
+		}
+	}
 }

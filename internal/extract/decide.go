@@ -160,7 +160,7 @@ func (c *cutter) cloned(name string) bool {
 func (c *cutter) copyFunction(n Name, refs []csyntax.DeclRef, def *csyntax.DeclRef) {
 	c.copied[n.Text] = true
 	e := c.emit(def.Item, asCopy)
-	if c.cloned(n.Text) {
+	if c.cloned(n.Text) && c.decl(*def).Storage&csyntax.Inline == 0 { // gnu_inline and noinline exclude each other
 		e.protos[n.Text] = protoNoinline
 	}
 	c.pushChunk(e)

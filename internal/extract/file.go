@@ -158,9 +158,13 @@ func (c *cutter) file() (*File, error) {
 		f.Decisions = append(f.Decisions, *d)
 		if d.What == Declare {
 			f.Declared = append(f.Declared, d.Name)
+			if def := c.definition(Name{Text: d.Name}); def != nil && c.decl(*def).Const {
+				f.Constants = append(f.Constants, d.Name)
+			}
 		}
 	}
 	slices.Sort(f.Declared)
+	slices.Sort(f.Constants)
 	slices.SortFunc(f.Decisions, func(a, b Decision) int {
 		if n := rank(a.What) - rank(b.What); n != 0 {
 			return n

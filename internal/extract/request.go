@@ -96,6 +96,7 @@ type File struct {
 	Lines     int      // without blank lines, comments and the head
 	Copied    []string // functions whose text was copied
 	Declared  []string // own names declared for the kernel's own
+	Constants []string // those of them that are constants
 	Rounds    int      // compiles until nothing was missing
 	Idle      []string // names of the policy that the unit declares and the file does not use
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -50,6 +52,13 @@ func Make(ctx context.Context, k *kernel.Kernel, b *plan.Build, opt Options) (*R
 		}
 		out.Build, err = b.FromSource(ctx, objects)
 		var must *plan.CopyError
+		if err == nil && !m.opt.AllIncludes && incomplete(out.Build.Plan) {
+			m.opt.AllIncludes = true
+			for i := range redo {
+				redo[i] = true
+			}
+			continue
+		}
 		if !errors.As(err, &must) {
 			break
 		}
@@ -68,6 +77,14 @@ func Make(ctx context.Context, k *kernel.Kernel, b *plan.Build, opt Options) (*R
 		files = append(files, u.File)
 	}
 	return out, opt.Policy.CheckUsed(files)
+}
+
+// incomplete reports whether a file declares a type unlike its unit: a header
+// that would complete it was left out.
+func incomplete(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Refusals, func(r plan.Refusal) bool {
+		return r.Code == plan.CodeExtractedData && strings.Contains(r.Why, "declares it unlike the unit")
+	})
 }
 
 // units extracts from the units to be done, two at a time.

@@ -227,6 +227,14 @@ func (m *maker) best(ctx context.Context, s *side) (*attempt, error) {
 			return nil, err
 		}
 	}
+	if best.score() >= 100 && len(best.file.Constants) > 0 {
+		for _, name := range best.file.Constants {
+			bodies[name] = true // GCC may have used their values
+		}
+		if err := try(m.opt.AllIncludes, bodies); err != nil {
+			return nil, err
+		}
+	}
 	if !m.opt.AllIncludes {
 		if err := try(true, bodies); err != nil {
 			return nil, err
