@@ -19,7 +19,7 @@ func TestParsePolicy(t *testing.T) {
 		"copy":                           `p:1: "copy" is not "copy NAME"`,
 		"\ninclude a":                    `p:2: "include a" is not`,
 		"copy a b":                       `p:1: "copy a b" is not`,
-		"copy a\ndeclare a":              "p:2: a is both declare and copy; say it once",
+		"copy a\ndeclare a":              "p:2: a is both copy and declare; say it once",
 		strings.Repeat("x", maxPolicy+1): "more than 1048576 bytes",
 	} {
 		if _, err := ParsePolicy("p", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
