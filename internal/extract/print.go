@@ -116,7 +116,9 @@ func (c *cutter) tokens(first, last int, rename map[int]string, drop func(string
 	for i := first; i < last; i++ {
 		t := &c.u.Tokens[i]
 		text := c.u.Names.Text(t.Name)
+		same := c.ownName(i, last)
 		if drop != nil && drop(text) {
+			i += same
 			continue
 		}
 		if drop != nil && drop("inline") && c.inlineAttribute(i, last) {
@@ -138,8 +140,43 @@ func (c *cutter) tokens(first, last int, rename map[int]string, drop func(string
 		b.WriteString(text)
 		column += len(text)
 		prev = text
+		i += same
 	}
 	return b.String()
+}
+
+// ownName is for a token that is the name of a macro whose expansion begins with
+// that very name how many more tokens the macro makes, else 0: written out, the
+// name would be expanded once more (the kernel's inline).
+func (c *cutter) ownName(i, last int) int {
+	t := &c.u.Tokens[i]
+	m := c.doc.MacroAt(t.Name, t.From)
+	if m == nil || m.FuncLike || len(m.Body) == 0 || m.Body[0].Name != t.Name {
+		return 0
+	}
+	all := c.objectLike(nil, m, t.From, 8)
+	if i+len(all) > last || !slices.EqualFunc(all, c.u.Tokens[i:i+len(all)], func(n ctext.Name, t ctext.Token) bool { return n == t.Name }) {
+		return 0
+	}
+	return len(all) - 1
+}
+
+// objectLike appends what a macro without parameters expands to, if it uses only
+// such, nested no more than depth.
+func (c *cutter) objectLike(out []ctext.Name, m *ctext.Macro, at int32, depth int) []ctext.Name {
+	const longest = 64 // tokens; what is longer is none of ownName's
+	for _, t := range m.Body {
+		in := c.doc.MacroAt(t.Name, at)
+		switch {
+		case len(out) > longest || depth == 0:
+			return out
+		case in == nil || in.FuncLike || in == m || len(in.Body) > 0 && in.Body[0].Name == t.Name:
+			out = append(out, t.Name)
+		default:
+			out = c.objectLike(out, in, at, depth-1)
+		}
+	}
+	return out
 }
 
 const inlineAttributeLen = 6 // tokens: __attribute__ ( ( NAME ) )
