@@ -46,7 +46,7 @@ func sameFunctions(t *testing.T, dir string, u *Unit) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	byKbuild, ours := code(t, data), code(t, u.Object.Object)
+	byKbuild, ours := code(t, data, u), code(t, u.Object.Object, u)
 	for name := range u.Object.Renamed {
 		if len(ours[name]) == 0 || !bytes.Equal(byKbuild[name], ours[name]) {
 			t.Errorf("%s, by kbuild, is\n%x\nand by kmend\n%x", name, byKbuild[name], ours[name])
@@ -54,9 +54,9 @@ func sameFunctions(t *testing.T, dir string, u *Unit) {
 	}
 }
 
-// code is that of the replaced functions in an object, with zeroes where
-// relocations go.
-func code(t *testing.T, data []byte) map[string][]byte {
+// code is that of the replaced functions in an object, under their own names or
+// the new ones, with zeroes where relocations go.
+func code(t *testing.T, data []byte, u *Unit) map[string][]byte {
 	t.Helper()
 	f, err := object.Read(data)
 	if err != nil {
@@ -64,7 +64,8 @@ func code(t *testing.T, data []byte) map[string][]byte {
 	}
 	out := map[string][]byte{}
 	for _, s := range f.Symbols {
-		if s.Section == nil || !strings.HasPrefix(s.Name, extract.Prefix) || s.Value+s.Size > uint64(len(s.Section.Data)) {
+		name := strings.TrimPrefix(s.Name, extract.Prefix)
+		if s.Section == nil || u.Object.Renamed[name] == "" || s.Value+s.Size > uint64(len(s.Section.Data)) {
 			continue
 		}
 		text := bytes.Clone(s.Section.Data)
@@ -73,7 +74,7 @@ func code(t *testing.T, data []byte) map[string][]byte {
 				clear(text[r.Offset : r.Offset+4])
 			}
 		}
-		out[s.Name] = text[s.Value : s.Value+s.Size]
+		out[name] = text[s.Value : s.Value+s.Size]
 	}
 	return out
 }
