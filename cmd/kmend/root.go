@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,7 +33,7 @@ type app struct {
 	Err io.Writer // progress, logs, errors
 
 	JSON    bool // answer with one JSON document on Out: see PrintJSON
-	NoColor bool
+	Color   ui.When
 	Verbose bool
 	Quiet   bool
 
@@ -47,7 +49,7 @@ type app struct {
 // returns the exit code.
 func run(ctx context.Context, args []string, out, errw io.Writer) (code int) {
 	defer reportBug(errw, &code)
-	a := &app{Out: out, Err: errw, Progress: ui.Discard(), Log: slog.New(slog.DiscardHandler)}
+	a := &app{Out: out, Err: errw, Color: ui.Auto, Progress: ui.Discard(), Log: slog.New(slog.DiscardHandler)}
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -63,7 +65,7 @@ func run(ctx context.Context, args []string, out, errw io.Writer) (code int) {
 // panic, 2, which is usage.
 func reportBug(errw io.Writer, code *int) {
 	if r := recover(); r != nil {
-		fmt.Fprintf(errw, "kmend: bug: %v\nplease report this with all that follows\n%s", r, debug.Stack())
+		ui.Say(errw, fmt.Sprintf("kmend: bug: %v\nplease report this with all that follows\n%s", r, bytes.TrimSpace(debug.Stack())))
 		*code = exitFailed
 	}
 }
@@ -86,7 +88,8 @@ proves them against the kernel that runs, and tests them in a virtual machine.`,
 	root.SetVersionTemplate("kmend {{.Version}}\n")
 	f := root.PersistentFlags()
 	f.BoolVar(&a.JSON, "json", false, "answer with one JSON document on standard output")
-	f.BoolVar(&a.NoColor, "no-color", false, "no colour (also: the environment variable NO_COLOR)")
+	f.Var(&a.Color, "color", "colour: auto (on a terminal, unless the environment variable NO_COLOR is set), always or never")
+	f.BoolFunc("no-color", "the same as --color=never", a.noColor)
 	f.BoolVarP(&a.Verbose, "verbose", "v", false, "log what is done, and whole error logs")
 	f.BoolVarP(&a.Quiet, "quiet", "q", false, "no progress")
 	root.MarkFlagsMutuallyExclusive("verbose", "quiet")
@@ -109,8 +112,17 @@ func (a *app) setUp() {
 	if !a.Quiet {
 		a.Progress = ui.NewProgress(a.Err)
 	}
-	a.Style = ui.NewStyle(a.Out, a.NoColor)
+	a.Style = ui.NewStyle(a.Out, a.Color)
 	a.Log = slog.New(slog.NewTextHandler(&lineWriter{a}, &slog.HandlerOptions{Level: level}))
+}
+
+// noColor is the flag --no-color.
+func (a *app) noColor(value string) error {
+	on, err := strconv.ParseBool(value)
+	if err == nil && on {
+		a.Color = ui.Never
+	}
+	return err
 }
 
 // lineWriter sends log lines past the progress line.
