@@ -92,6 +92,7 @@ proves them against the kernel that runs, and tests them in a virtual machine.`,
 	f.BoolFunc("no-color", "the same as --color=never", a.noColor)
 	f.BoolVarP(&a.Verbose, "verbose", "v", false, "log what is done, and whole error logs")
 	f.BoolVarP(&a.Quiet, "quiet", "q", false, "no progress")
+	_ = root.RegisterFlagCompletionFunc("color", completeColor)
 	root.MarkFlagsMutuallyExclusive("verbose", "quiet")
 	for _, c := range commands {
 		root.AddCommand(c(a))
@@ -144,6 +145,7 @@ func (a *app) prepare(c *cobra.Command) {
 {{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}
 ` + exitStatusHelp)
 	c.SuggestionsMinimumDistance = 2
+	completeByUsage(c)
 	if c.HasSubCommands() && !c.Runnable() {
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = needsSubcommand
@@ -200,6 +202,19 @@ func newHelpCmd(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [command]",
 		Short: "Help about any command",
+		ValidArgsFunction: func(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+			c, _, err := root.Find(args)
+			if err != nil {
+				return nil, noFiles
+			}
+			var out []string
+			for _, sub := range c.Commands() {
+				if sub.IsAvailableCommand() && strings.HasPrefix(sub.Name(), typed) {
+					out = append(out, sub.Name()+"\t"+sub.Short)
+				}
+			}
+			return out, noFiles
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, rest, err := root.Find(args)
 			if err != nil {
