@@ -209,7 +209,7 @@ func completeFunctions(c *cobra.Command, _ []string, typed string) ([]string, co
 		lead = where + ":"
 	}
 	var out []string
-	list.Prefix(name, where, func(n string, _ []string) bool {
+	list.Prefix(name, where, func(n string) bool {
 		out = append(out, n)
 		return true
 	})

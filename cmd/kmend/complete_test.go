@@ -82,7 +82,7 @@ func TestCompletionIsNeverCutShort(t *testing.T) {
 		for _, g := range got {
 			bare[g] = true
 		}
-		list.Prefix(typed, "", func(n string, _ []string) bool {
+		list.Prefix(typed, "", func(n string) bool {
 			for i := len(typed); i <= len(n); i++ {
 				if bare[n[:i]] {
 					return true

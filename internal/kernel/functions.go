@@ -226,10 +226,9 @@ func readFunctionNames(r io.ReaderAt) (out []string, err error) {
 	return out, nil
 }
 
-// Prefix calls do with the functions whose names begin with prefix, sorted, and
-// the objects that have one of that name, until it returns false. If object is
-// not empty, only with those that it has.
-func (l *FunctionList) Prefix(prefix, object string, do func(name string, objects []string) bool) {
+// Prefix calls do with the functions whose names begin with prefix, sorted,
+// until it returns false. If object is not empty, only with those that it has.
+func (l *FunctionList) Prefix(prefix, object string, do func(name string) bool) {
 	object = strings.ReplaceAll(object, "-", "_") // as files of modules are called
 	for rest := l.text[l.search(prefix):]; len(rest) > 0; {
 		var line []byte
@@ -237,9 +236,8 @@ func (l *FunctionList) Prefix(prefix, object string, do func(name string, object
 		if !bytes.HasPrefix(line, []byte(prefix)) {
 			return
 		}
-		name, objects, _ := strings.Cut(string(line), " ")
-		list := strings.Fields(objects)
-		if (object == "" || slices.Contains(list, object)) && !do(name, list) {
+		name, objects, _ := bytes.Cut(line, []byte(" "))
+		if (object == "" || slices.Contains(strings.Fields(string(objects)), object)) && !do(string(name)) {
 			return
 		}
 	}

@@ -23,7 +23,7 @@ func TestFunctionsOfTheStockKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	with := func(prefix, object string) (names []string) {
-		l.Prefix(prefix, object, func(n string, _ []string) bool {
+		l.Prefix(prefix, object, func(n string) bool {
 			names = append(names, n)
 			return true
 		})

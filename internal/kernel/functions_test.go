@@ -11,7 +11,7 @@ import (
 )
 
 func prefixed(l *FunctionList, prefix, object string) (names []string) {
-	l.Prefix(prefix, object, func(n string, _ []string) bool {
+	l.Prefix(prefix, object, func(n string) bool {
 		names = append(names, n)
 		return true
 	})
