@@ -17,4 +17,5 @@ var commands = []func(*app) *cobra.Command{
 	newLevelsCmd,
 	newSurveyCmd,
 	newImpactCmd,
+	newManCmd,
 }

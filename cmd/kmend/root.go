@@ -98,6 +98,9 @@ proves them against the kernel that runs, and tests them in a virtual machine.`,
 		root.AddCommand(c(a))
 	}
 	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion", "powershell"}); err == nil && c.Name() == "powershell" {
+		c.Parent().RemoveCommand(c) // not a shell of a Debian
+	}
 	root.SetHelpCommand(newHelpCmd(root))
 	root.InitDefaultHelpCmd()
 	a.prepare(root)
@@ -149,6 +152,10 @@ func (a *app) prepare(c *cobra.Command) {
 	if c.HasSubCommands() && !c.Runnable() {
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = needsSubcommand
+		if c.Annotations == nil {
+			c.Annotations = map[string]string{}
+		}
+		c.Annotations[groupOnly] = "yes"
 	}
 	if runE := c.RunE; runE != nil && !(c.HasSubCommands()) {
 		c.RunE = func(c *cobra.Command, args []string) error {
@@ -160,6 +167,9 @@ func (a *app) prepare(c *cobra.Command) {
 		a.prepare(sub)
 	}
 }
+
+// groupOnly is the annotation of commands that only have others below them.
+const groupOnly = "group"
 
 // needsSubcommand is what a command does that only has commands below it.
 func needsSubcommand(c *cobra.Command, args []string) error {
