@@ -5,7 +5,7 @@ GO := scripts/go
 export CGO_ENABLED := 0
 revision := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: demo test build setup lint bench survey levels fuzz
+.PHONY: demo test build setup lint man deb deb-check bench survey levels fuzz
 
 demo: build ## watch a running Debian kernel get fixed, in a virtual machine
 	@scripts/demo
@@ -22,6 +22,15 @@ setup: ## install what is missing
 
 lint: setup ## gofmt, go vet, staticcheck (pinned in tools.mod)
 	@scripts/lint
+
+man: build ## the manual pages, in out/man
+	@bin/kmend man -o out/man && echo "man: out/man; read one with: man -l out/man/kmend-build.1"
+
+deb: setup ## a package for Debian 12, in out/deb: see docs/install.md
+	@scripts/deb
+
+deb-check: setup ## builds it twice, and holds it against lintian and a bare Debian
+	@scripts/deb-check
 
 bench: build ## the figures of docs/architecture.md, as a table
 	@scripts/bench

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -68,9 +69,6 @@ unless --strict is given. docs/guarantee.md says what is proven and how.`,
   kmend audit --level inline-clone get_callchain_entry
   kmend audit --sample 300 --units 60 --level all -o audit.jsonl --markdown audit.md`,
 		RunE: func(c *cobra.Command, args []string) error { return runAudit(c.Context(), a, opt, args) },
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		},
 	}
 	f := c.Flags()
 	f.StringVarP(&opt.kernel, "kernel", "k", "", "the kernel whose code to audit (default: the running one, or the only one added)")
@@ -222,6 +220,9 @@ func (w *auditor) definition(ctx context.Context, name string) (*auditTarget, er
 	w.Progress.Update("find "+name, 0, 0)
 	files, err := oracle.FindDefinition(ctx, w.kernel.SourceDir, name)
 	if errors.As(err, new(*oracle.NotFoundError)) {
+		if near := nearFunctions(ctx, w.kernel, name); len(near) > 0 && !slices.Contains(near, name) {
+			err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, ", "))
+		}
 		return nil, &exitError{exitUsage, err}
 	}
 	if err != nil {

@@ -96,6 +96,7 @@ Levels and their flags are described in docs/levels.md.`,
   make CC="kmend cc" KCFLAGS="-flive-patching -flive-patch-list=all,/tmp/lists/"
   make CC="kmend cc" KCFLAGS="-flive-patch-list=tcp_sync_mss,facts,/tmp/list.json" net/ipv4/tcp_output.o
 `, "\n"),
+		Annotations:        map[string]string{manEnvironment: ccEnvironment},
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			if isHelp(args) {

@@ -238,7 +238,7 @@ func (a *app) printDoctor(answer *doctorAnswer) error {
 
 func (a *app) doctorTable(es []*doctor.Examination) *ui.Table {
 	if len(es) == 1 {
-		t := &ui.Table{Header: []string{"PROBE", "", "OFF WITH", "FACT"}, Style: a.Style}
+		t := &ui.Table{Header: []string{"PROBE", "", "OFF WITH", "FACT"}, Wrap: []bool{false, false, false, true}, Style: a.Style}
 		for _, r := range es[0].Results {
 			off := r.Off
 			if r.Used && off == "" {

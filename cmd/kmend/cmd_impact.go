@@ -57,8 +57,7 @@ the unit is compiled with the function's body hidden.`,
   kmend impact --index linux.idx --all
   kmend impact -k 6.1.0-50-amd64 --audit kernel/events/callchain.c:get_callchain_entry
   kmend impact -k 6.1.0-50-amd64 --patch fix.patch --json`,
-		Args:              cobra.ArbitraryArgs,
-		ValidArgsFunction: cobra.NoFileCompletions,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			a.started = true
 			return runImpact(c.Context(), a, opt, args)

@@ -115,8 +115,11 @@ func (a *app) learnCommands(ctx context.Context, k *kernel.Kernel) error {
 		a.Progress.Update("learn what includes what", 0, 0)
 		err = tree.Prepare(ctx)
 	}
+	if err == nil {
+		_, err = k.Functions(ctx, a.counts("list the functions"))
+	}
 	if err != nil {
-		return fmt.Errorf("kernel %s was added, but kbuild does not say how to compile for it: %w", k.Name, err)
+		return fmt.Errorf("kernel %s was added, but cannot be patched yet: %w", k.Name, err)
 	}
 	return nil
 }

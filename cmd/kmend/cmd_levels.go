@@ -65,8 +65,7 @@ cores. A unit that does not compile at a level is compiled without it, and named
 		Example: `  kmend levels -k 6.1.0-50-amd64 fs/proc mm/mmap.c
   kmend levels --time 3 --level inline-clone,inline kernel/sched
   kmend levels --boot --boots 3 --svg levels.svg fs mm --json`,
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(c *cobra.Command, args []string) error { return a.levels(c.Context(), opt, args) },
+		RunE: func(c *cobra.Command, args []string) error { return a.levels(c.Context(), opt, args) },
 	}
 	f := c.Flags()
 	f.StringVarP(&opt.kernel, "kernel", "k", "", "the kernel whose source and configuration it is (default: as for build)")

@@ -26,4 +26,5 @@ var commands = []func(*app) *cobra.Command{
 	newInstallCmd,
 	newUninstallCmd,
 	newSignCmd,
+	newManCmd,
 }

@@ -93,17 +93,53 @@ func (s *impactSourceHandle) openStock(ctx context.Context, k *kernel.Kernel, ma
 		return err
 	}
 	s.kernel, s.tree = k, tree
+	if err := checkObjects(k, s.asks); err != nil {
+		return err
+	}
 	q := stock.Request{Kernel: k, Tree: tree, MaxUnits: maxUnits,
 		Progress: func(stage string, done, total int) { s.a.Progress.Update(stage, int64(done), int64(total)) }}
 	for _, ask := range s.asks {
 		q.Functions = append(q.Functions, ask.spec)
 	}
 	if s.stock, err = stock.Compile(ctx, q); err != nil {
-		return err
+		return withNear(ctx, k, err)
 	}
 	s.index = s.stock.Index
 	s.notes = append(s.notes, s.stock.Notes...)
 	return nil
+}
+
+// checkObjects finds modules that a kernel does not have in OBJECT:FUNC.
+func checkObjects(k *kernel.Kernel, asks []impactAsk) error {
+	for _, ask := range asks {
+		object, _, ok := strings.Cut(ask.spec, ":")
+		if !ok || object == "vmlinux" || strings.ContainsAny(object, "./") {
+			continue
+		}
+		if _, err := k.Module(object); err != nil {
+			return &exitError{exitUsage, fmt.Errorf("find function %s: %w", ask.spec, err)}
+		}
+	}
+	return nil
+}
+
+// withNear adds the functions that somebody may have meant to an error that
+// says that there is none of a name. The list of names is there or quickly
+// made; without it the error is as it was.
+func withNear(ctx context.Context, k *kernel.Kernel, err error) error {
+	var unknown *impact.UnknownError
+	if errors.As(err, &unknown) && len(unknown.Near) == 0 {
+		unknown.Near = nearFunctions(ctx, k, unknown.Name)
+	}
+	return err
+}
+
+func nearFunctions(ctx context.Context, k *kernel.Kernel, name string) []string {
+	list, err := k.Functions(ctx, nil)
+	if err != nil {
+		return nil
+	}
+	return list.Near(name, 3)
 }
 
 func (s *impactSourceHandle) describe() impactSource {

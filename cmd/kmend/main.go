@@ -4,11 +4,11 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"kmend/internal/ui"
 	"kmend/internal/vm/agent"
 )
 
@@ -30,8 +30,9 @@ func cancelOnSignal(cancel context.CancelFunc) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	<-signals
-	fmt.Fprintln(os.Stderr, "kmend: interrupted, clearing up (once more to exit at once)")
+	ui.Say(os.Stderr, "kmend: interrupted, clearing up (once more to exit at once)")
 	cancel()
 	<-signals
+	ui.Hush() // else the shell's prompt would stand behind the progress
 	os.Exit(exitFailed)
 }

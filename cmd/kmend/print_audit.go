@@ -50,7 +50,7 @@ func (w *auditor) printAudit(doc *auditDocument) error {
 		t.Row(auditCells(sum)...)
 	}
 	fmt.Fprintln(w.Out)
-	return t.Write(w.Out, 0)
+	return t.Write(w.Out, ui.Width(w.Out))
 }
 
 // rightBut aligns all columns on the right but the first.
@@ -87,7 +87,7 @@ func (w *auditor) printFunctions(doc *auditDocument, levels bool) error {
 				num(n[oracle.Fact]), num(n[oracle.Cold]), num(n[oracle.Ripple]), num(n[oracle.Unexplained]))
 		}
 	}
-	return t.Write(w.Out, 0)
+	return t.Write(w.Out, ui.Width(w.Out))
 }
 
 func num(n int) string {

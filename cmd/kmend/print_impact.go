@@ -25,7 +25,7 @@ func (a *app) printImpact(doc *impactAnswer) error {
 			name = "(not known what it is linked into)"
 		}
 		fmt.Fprintf(a.Out, "\n%s\n", a.Style.Bold(visible(name)))
-		t := ui.Table{Header: []string{"symbol", "unit", "pos", "patch", "because"}, Right: []bool{false, false, true}, Style: a.Style}
+		t := ui.Table{Header: []string{"symbol", "unit", "pos", "patch", "because"}, Right: []bool{false, false, true}, Wrap: []bool{false, false, false, false, true}, Style: a.Style}
 		for i := range o.Symbols {
 			s := &o.Symbols[i]
 			pos, patch := "?", "yes"

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,7 +33,7 @@ type app struct {
 	Err io.Writer // progress, logs, errors
 
 	JSON    bool // answer with one JSON document on Out: see PrintJSON
-	NoColor bool
+	Color   ui.When
 	Verbose bool
 	Quiet   bool
 
@@ -47,7 +49,7 @@ type app struct {
 // returns the exit code.
 func run(ctx context.Context, args []string, out, errw io.Writer) (code int) {
 	defer reportBug(errw, &code)
-	a := &app{Out: out, Err: errw, Progress: ui.Discard(), Log: slog.New(slog.DiscardHandler)}
+	a := &app{Out: out, Err: errw, Color: ui.Auto, Progress: ui.Discard(), Log: slog.New(slog.DiscardHandler)}
 	root := newRoot(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -63,7 +65,7 @@ func run(ctx context.Context, args []string, out, errw io.Writer) (code int) {
 // panic, 2, which is usage.
 func reportBug(errw io.Writer, code *int) {
 	if r := recover(); r != nil {
-		fmt.Fprintf(errw, "kmend: bug: %v\nplease report this with all that follows\n%s", r, debug.Stack())
+		ui.Say(errw, fmt.Sprintf("kmend: bug: %v\nplease report this with all that follows\n%s", r, bytes.TrimSpace(debug.Stack())))
 		*code = exitFailed
 	}
 }
@@ -86,14 +88,19 @@ proves them against the kernel that runs, and tests them in a virtual machine.`,
 	root.SetVersionTemplate("kmend {{.Version}}\n")
 	f := root.PersistentFlags()
 	f.BoolVar(&a.JSON, "json", false, "answer with one JSON document on standard output")
-	f.BoolVar(&a.NoColor, "no-color", false, "no colour (also: the environment variable NO_COLOR)")
+	f.Var(&a.Color, "color", "colour: auto (on a terminal, unless the environment variable NO_COLOR is set), always or never")
+	f.BoolFunc("no-color", "the same as --color=never", a.noColor)
 	f.BoolVarP(&a.Verbose, "verbose", "v", false, "log what is done, and whole error logs")
 	f.BoolVarP(&a.Quiet, "quiet", "q", false, "no progress")
+	_ = root.RegisterFlagCompletionFunc("color", completeColor)
 	root.MarkFlagsMutuallyExclusive("verbose", "quiet")
 	for _, c := range commands {
 		root.AddCommand(c(a))
 	}
 	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion", "powershell"}); err == nil && c.Name() == "powershell" {
+		c.Parent().RemoveCommand(c) // not a shell of a Debian
+	}
 	root.SetHelpCommand(newHelpCmd(root))
 	root.InitDefaultHelpCmd()
 	a.prepare(root)
@@ -109,8 +116,17 @@ func (a *app) setUp() {
 	if !a.Quiet {
 		a.Progress = ui.NewProgress(a.Err)
 	}
-	a.Style = ui.NewStyle(a.Out, a.NoColor)
+	a.Style = ui.NewStyle(a.Out, a.Color)
 	a.Log = slog.New(slog.NewTextHandler(&lineWriter{a}, &slog.HandlerOptions{Level: level}))
+}
+
+// noColor is the flag --no-color.
+func (a *app) noColor(value string) error {
+	on, err := strconv.ParseBool(value)
+	if err == nil && on {
+		a.Color = ui.Never
+	}
+	return err
 }
 
 // lineWriter sends log lines past the progress line.
@@ -132,9 +148,14 @@ func (a *app) prepare(c *cobra.Command) {
 {{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}
 ` + exitStatusHelp)
 	c.SuggestionsMinimumDistance = 2
+	completeByUsage(c)
 	if c.HasSubCommands() && !c.Runnable() {
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = needsSubcommand
+		if c.Annotations == nil {
+			c.Annotations = map[string]string{}
+		}
+		c.Annotations[groupOnly] = "yes"
 	}
 	if runE := c.RunE; runE != nil && !(c.HasSubCommands()) {
 		c.RunE = func(c *cobra.Command, args []string) error {
@@ -146,6 +167,9 @@ func (a *app) prepare(c *cobra.Command) {
 		a.prepare(sub)
 	}
 }
+
+// groupOnly is the annotation of commands that only have others below them.
+const groupOnly = "group"
 
 // needsSubcommand is what a command does that only has commands below it.
 func needsSubcommand(c *cobra.Command, args []string) error {
@@ -188,6 +212,19 @@ func newHelpCmd(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [command]",
 		Short: "Help about any command",
+		ValidArgsFunction: func(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+			c, _, err := root.Find(args)
+			if err != nil {
+				return nil, noFiles
+			}
+			var out []string
+			for _, sub := range c.Commands() {
+				if sub.IsAvailableCommand() && strings.HasPrefix(sub.Name(), typed) {
+					out = append(out, sub.Name()+"\t"+sub.Short)
+				}
+			}
+			return out, noFiles
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, rest, err := root.Find(args)
 			if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"kmend": main, ccName: main})
+	testscript.Main(m, map[string]func(){"kmend": main, ccName: main, slowName: slowMain})
 }
 
 // TestScript runs testdata/script/*.txt: command lines that a user could type.

@@ -139,6 +139,37 @@ func read(name string, buf []byte) ([]byte, error) {
 // defines reports whether a source file may define a function.
 func defines(data []byte, name string) bool { return definition(data, name) >= 0 }
 
+// In lists the functions that a source file may define, sorted, by the same
+// reading of its text as Find. System calls are sys_NAME, as the source knows
+// them.
+func In(data []byte) []string {
+	var out []string
+	for at := 0; at < len(data); {
+		end := len(data)
+		if i := bytes.IndexByte(data[at:], '\n'); i >= 0 {
+			end = at + i
+		}
+		if open := bytes.IndexByte(data[at:end], '('); open > 0 && isIdent(data[at]) {
+			stop := at + len(bytes.TrimRight(data[at:at+open], " \t"))
+			start := stop
+			for start > at && isIdent(data[start-1]) {
+				start--
+			}
+			name := string(data[start:stop])
+			if args, ok := strings.CutPrefix(name, "SYSCALL_DEFINE"); ok && len(args) == 1 {
+				call, _, _ := bytes.Cut(data[at+open+1:end], []byte(","))
+				name = "sys_" + string(bytes.Trim(call, " \t)"))
+			}
+			if name != strings.ToUpper(name) && isDefinition(data, start, stop-start) {
+				out = append(out, name)
+			}
+		}
+		at = end + 1
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // syscall is the name that SYSCALL_DEFINE was given for a function that it
 // makes (include/linux/syscalls.h, arch/x86/include/asm/syscall_wrapper.h).
 func syscall(name string) (call string, ok bool) {

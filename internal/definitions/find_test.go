@@ -77,3 +77,37 @@ func FuzzDefines(f *testing.F) {
 	f.Add([]byte("x(\nx("), "x")
 	f.Fuzz(func(t *testing.T, data []byte, name string) { defines(data, name) })
 }
+
+func TestIn(t *testing.T) {
+	const text = `/* f(x) { */
+static int __init first(void)
+{
+	call(1);
+}
+struct file *second (struct inode *i,
+		     int flags) __must_hold(x)
+{
+}
+static void
+third(void) { }
+extern int declared(int);
+EXPORT_SYMBOL(first);
+SYSCALL_DEFINE2(creat, const char *, path, int, mode)
+{
+}
+SYSCALL_DEFINE0(fork)
+{
+}
+DEFINE_PER_CPU(int, x) = { 1 };
+	indented(1) {
+`
+	want := []string{"first", "second", "sys_creat", "sys_fork", "third"}
+	if got := In([]byte(text)); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, n := range want { // what In lists, Find finds
+		if !defines([]byte(text), n) {
+			t.Errorf("%s is listed, but not found", n)
+		}
+	}
+}

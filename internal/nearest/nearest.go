@@ -68,11 +68,14 @@ func (s *Search) Offer(name []byte) {
 	}
 }
 
-// Names are the nearest of the names offered, best first.
+// Names are the nearest of the names offered, best first; those that are
+// clearly farther away than the best are left out.
 func (s *Search) Names() []string {
 	var out []string
 	for _, c := range s.list {
-		out = append(out, c.s)
+		if c.d <= s.list[0].d+1 {
+			out = append(out, c.s)
+		}
 	}
 	return out
 }

@@ -52,3 +52,10 @@ func BenchmarkSearch(b *testing.B) {
 		}
 	}
 }
+
+func TestNamesClearlyFartherThanTheBestAreLeftOut(t *testing.T) {
+	got := Names("show_vfsmn", []string{"show_fan", "show_vfsmnt", "show_vrm"}, 3)
+	if len(got) != 1 || got[0] != "show_vfsmnt" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,24 +36,13 @@ const (
 // NewProgress returns a Progress that writes to w: one redrawn line if w is a
 // terminal, plain lines otherwise.
 func NewProgress(w io.Writer) Progress {
-	p := &meter{w: w, now: time.Now, width: func() int { return Width(w) }}
-	if IsTerminal(w) {
-		p.redraw = true
+	p := &meter{
+		w: w, now: time.Now, every: ticker, redraw: IsTerminal(w),
+		width: func() int { return Width(w) },
+		front: func() bool { return inForeground(w) },
 	}
-	p.every = func(d time.Duration, f func()) (stop func()) {
-		t := time.NewTicker(d)
-		quit := make(chan struct{})
-		go func() {
-			for {
-				select {
-				case <-t.C:
-					f()
-				case <-quit:
-					return
-				}
-			}
-		}()
-		return func() { t.Stop(); close(quit) }
+	if p.redraw {
+		onTerminal.Store(p)
 	}
 	return p
 }
@@ -66,20 +56,67 @@ func (discard) Update(string, int64, int64) {}
 func (discard) Line(string)                 {}
 func (discard) Done()                       {}
 
-// meter is both kinds of Progress; redraw tells them apart.
+// onTerminal is the meter that draws on this process's terminal, if any: for
+// those who have to say something and do not know it.
+var onTerminal atomic.Pointer[meter]
+
+// Say prints one line on w, past the progress that is shown there, if any.
+func Say(w io.Writer, text string) {
+	if p := onTerminal.Load(); p != nil && p.w == w {
+		p.Line(text)
+		return
+	}
+	fmt.Fprintln(w, printable(text))
+}
+
+// Hush ends all progress of this process for good: what stands on the terminal
+// is cleared and nothing is drawn any more. It is for a process that exits
+// while others of its goroutines still work.
+func Hush() {
+	if p := onTerminal.Load(); p != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.clear()
+		p.flush()
+		p.hushed = true
+	}
+}
+
+// ticker calls f every d until stop is called.
+func ticker(d time.Duration, f func()) (stop func()) {
+	t := time.NewTicker(d)
+	quit := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-t.C:
+				f()
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return func() { t.Stop(); close(quit) }
+}
+
+// meter is both kinds of Progress; redraw tells them apart. It never hides the
+// cursor, so that there is nothing to restore however the process ends.
 type meter struct {
 	w      io.Writer
 	redraw bool
 	now    func() time.Time
-	width  func() int
+	width  func() int  // of the terminal now: it may be resized at any time
+	front  func() bool // whether the terminal is ours to draw on
 	every  func(d time.Duration, f func()) (stop func())
 
 	mu      sync.Mutex
+	out     strings.Builder // what the next write will be: see flush
 	cur     *phase
 	phases  map[string]*phase
 	stop    func() // ends the ticker; nil when none runs
 	shown   string // what stands on the terminal's line now
 	drawnAt time.Time
+	hushed  bool
 }
 
 type phase struct {
@@ -87,12 +124,14 @@ type phase struct {
 	start       time.Time
 	printed     time.Time // last plain line
 	done, total int64
+	pace        pace
 	kept        bool // its closing line has been written
 }
 
 func (p *meter) Update(name string, done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.flush()
 	name = oneLine(name)
 	now := p.now()
 	ph := p.phases[name]
@@ -104,8 +143,8 @@ func (p *meter) Update(name string, done, total int64) {
 		p.phases[name] = ph
 	}
 	ph.done, ph.total = done, total
-	changed := p.cur != ph
-	if changed && p.cur != nil {
+	ph.pace.sample(now, done)
+	if p.cur != nil && p.cur != ph {
 		p.keep(p.cur, now)
 	}
 	p.cur = ph
@@ -118,12 +157,12 @@ func (p *meter) Update(name string, done, total int64) {
 	}
 	switch {
 	case p.redraw:
-		if changed || now.Sub(p.drawnAt) >= redrawEvery {
+		if now.Sub(p.drawnAt) >= redrawEvery {
 			p.draw(now)
 		}
 	case ph.printed.IsZero():
 		ph.printed = now
-		fmt.Fprintln(p.w, ph.name)
+		p.line(ph.name)
 	}
 	if total > 0 && done >= total {
 		p.keep(ph, now)
@@ -133,8 +172,9 @@ func (p *meter) Update(name string, done, total int64) {
 func (p *meter) Line(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.flush()
 	p.clear()
-	fmt.Fprintln(p.w, printable(text))
+	p.line(printable(text))
 	if p.redraw && p.cur != nil && !p.cur.kept {
 		p.draw(p.now())
 	}
@@ -143,6 +183,7 @@ func (p *meter) Line(text string) {
 func (p *meter) Done() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.flush()
 	if p.stop != nil {
 		p.stop()
 		p.stop = nil
@@ -159,17 +200,20 @@ func (p *meter) Done() {
 func (p *meter) tick() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.flush()
 	ph, now := p.cur, p.now()
 	if ph == nil || ph.kept || p.stop == nil {
 		return
 	}
 	if p.redraw {
-		p.draw(now)
+		if now.Sub(p.drawnAt) >= redrawEvery {
+			p.draw(now)
+		}
 		return
 	}
 	if now.Sub(ph.printed) >= plainEvery {
 		ph.printed = now
-		fmt.Fprintln(p.w, ph.text(now))
+		p.line(ph.text(now))
 	}
 }
 
@@ -180,32 +224,51 @@ func (p *meter) keep(ph *phase, now time.Time) {
 	}
 	if took := now.Sub(ph.start); took >= keepAfter {
 		p.clear()
-		fmt.Fprintf(p.w, "%s: %s\n", ph.name, Duration(took))
+		p.line(ph.name + ": " + Duration(took))
 	}
 	ph.kept = true
 }
 
+// line, draw and clear only note what is to be written; flush writes it at
+// once, so that no half of a frame is ever seen.
+func (p *meter) line(text string) { p.out.WriteString(text + "\n") }
+
+func (p *meter) flush() {
+	if p.out.Len() > 0 && !p.hushed {
+		_, _ = io.WriteString(p.w, p.out.String()) // nobody to tell that the terminal has gone
+	}
+	p.out.Reset()
+}
+
+// draw puts the phase on the terminal's line. What stood there is overwritten
+// first and the rest erased then: the other way round flickers. After the
+// window was made narrower a piece of the old line may remain above; going up
+// to erase it could erase what is not ours on terminals that do not reflow.
 func (p *meter) draw(now time.Time) {
+	p.drawnAt = now
+	if !p.front() {
+		p.shown = "" // the line is the shell's
+		return
+	}
 	text := p.cur.text(now)
 	if w := p.width(); w > 0 {
 		text = Cut(text, w-1)
 	}
-	p.drawnAt = now
 	if text == p.shown {
 		return
 	}
-	fmt.Fprint(p.w, "\r\x1b[K"+text)
+	p.out.WriteString("\r" + text + "\x1b[K")
 	p.shown = text
 }
 
 func (p *meter) clear() {
-	if p.shown != "" {
-		fmt.Fprint(p.w, "\r\x1b[K")
-		p.shown = ""
+	if p.shown != "" && p.front() {
+		p.out.WriteString("\r\x1b[K")
 	}
+	p.shown = ""
 }
 
-// text is the phase as one line: name, how far, how long.
+// text is the phase as one line: name, how far, how long, how long still.
 func (ph *phase) text(now time.Time) string {
 	var b strings.Builder
 	b.WriteString(ph.name)
@@ -217,7 +280,11 @@ func (ph *phase) text(now time.Time) string {
 		fmt.Fprintf(&b, " %d %%", int(100*float64(ph.done)/float64(ph.total)))
 	}
 	if d := now.Sub(ph.start); d >= keepAfter {
-		fmt.Fprintf(&b, " (%d s)", int(d.Seconds()))
+		fmt.Fprintf(&b, " (%d s", int(d.Seconds()))
+		if left, ok := ph.pace.left(now, ph.total); ok {
+			b.WriteString(", " + remaining(left))
+		}
+		b.WriteString(")")
 	}
 	return b.String()
 }

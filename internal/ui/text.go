@@ -3,12 +3,14 @@
 package ui
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
+	"github.com/mattn/go-runewidth"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -30,14 +32,55 @@ func Width(w io.Writer) int {
 	return n
 }
 
+// inForeground says whether this process may draw on the terminal w: one that
+// was put into the background shares the line with the shell's prompt. A
+// terminal that does not control this process has no foreground to ask for.
+func inForeground(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return true
+	}
+	pgrp, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
+	return err != nil || pgrp == unix.Getpgrp()
+}
+
+// When says when there is colour; it is the value of a flag.
+type When string
+
+// The values of When. Auto is colour on a terminal, unless the environment
+// variable NO_COLOR is set and not empty (https://no-color.org); the other two
+// are what the user asked for and go before NO_COLOR.
+const (
+	Auto   When = "auto"
+	Always When = "always"
+	Never  When = "never"
+)
+
+// Whens are the values of When.
+var Whens = []string{string(Auto), string(Always), string(Never)}
+
+func (c *When) String() string { return string(*c) }
+
+// Type names the values in a help text.
+func (c *When) Type() string { return "when" }
+
+// Set takes one of the values.
+func (c *When) Set(s string) error {
+	for _, v := range Whens {
+		if s == v {
+			*c = When(s)
+			return nil
+		}
+	}
+	return fmt.Errorf("want one of %s", strings.Join(Whens, ", "))
+}
+
 // Style colours text, or leaves it alone: the zero Style is plain.
 type Style struct{ on bool }
 
-// NewStyle returns a Style for what is written to w: colour only on a
-// terminal, and only if neither never nor the environment variable NO_COLOR
-// (https://no-color.org: set and not empty) forbids it.
-func NewStyle(w io.Writer, never bool) Style {
-	return Style{on: !never && os.Getenv("NO_COLOR") == "" && IsTerminal(w)}
+// NewStyle returns a Style for what is written to w.
+func NewStyle(w io.Writer, when When) Style {
+	return Style{on: when == Always || when == Auto && os.Getenv("NO_COLOR") == "" && IsTerminal(w)}
 }
 
 // Bold, Dim, Red, Green and Yellow mark text.
@@ -54,17 +97,49 @@ func (s Style) sgr(code, t string) string {
 	return "\x1b[" + code + "m" + t + "\x1b[0m"
 }
 
+// columns counts the columns of a terminal that text takes: wide characters
+// take two, combining ones none. It does not depend on the locale.
+var columns = func() *runewidth.Condition {
+	c := runewidth.NewCondition()
+	c.EastAsianWidth = false
+	return c
+}()
+
+// Columns is how many columns of a terminal a line of text takes.
+func Columns(text string) int { return columns.StringWidth(text) }
+
 // Cut shortens text to at most width columns, marking the cut with an
-// ellipsis. One rune counts as one column.
+// ellipsis.
 func Cut(text string, width int) string {
 	if width <= 0 {
 		return ""
 	}
-	if utf8.RuneCountInString(text) <= width {
-		return text
+	return columns.Truncate(text, width, "…")
+}
+
+// wrap breaks text at spaces into lines of at most width columns; a word that
+// is longer is broken where the line ends.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && Columns(line)+1+Columns(word) <= width {
+			line += " " + word
+			continue
+		}
+		if line != "" {
+			lines = append(lines, line)
+		}
+		for line = word; Columns(line) > width; {
+			head := columns.Truncate(line, width, "")
+			if head == "" {
+				break // one character that is wider than the line
+			}
+			lines = append(lines, head)
+			line = line[len(head):]
+		}
 	}
-	r := []rune(text)
-	return string(r[:width-1]) + "…"
+	return append(lines, line)
 }
 
 // printable replaces control characters other than tab and newline, which

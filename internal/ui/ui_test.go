@@ -16,15 +16,25 @@ type fake struct {
 	out  strings.Builder
 	time time.Time
 	tick func()
+
+	front  bool
+	writes int
+}
+
+// Write counts: a frame is to be one write.
+func (f *fake) Write(b []byte) (int, error) {
+	f.writes++
+	return f.out.Write(b)
 }
 
 func newFake(redraw bool, width int) *fake {
-	f := &fake{time: time.Unix(0, 0)}
+	f := &fake{time: time.Unix(0, 0), front: true}
 	f.meter = &meter{
-		w:      &f.out,
+		w:      f,
 		redraw: redraw,
 		now:    func() time.Time { return f.time },
 		width:  func() int { return width },
+		front:  func() bool { return f.front },
 		every: func(_ time.Duration, tick func()) func() {
 			f.tick = tick
 			return func() { f.tick = nil }
@@ -91,20 +101,28 @@ func TestPlainProgressOfTwoPhasesAtOnceDoesNotRepeatThem(t *testing.T) {
 
 func TestRedrawnProgressAtMostTenTimesASecond(t *testing.T) {
 	f := newFake(true, 40)
-	for i := range 1000 {
-		f.Update("compile", int64(i), 2000)
+	for i := range 1000 { // two phases by turns: workers of both are busy
+		f.Update([]string{"compile", "match"}[i%2], int64(i), 2000)
 		f.time = f.time.Add(time.Millisecond)
 	}
-	if n := strings.Count(f.take(), "\r"); n < 9 || n > 10 {
-		t.Errorf("%d redraws in a second, want about 10", n)
+	if n := strings.Count(f.take(), "\r"); n < 9 || n > 10 || f.writes != n {
+		t.Errorf("%d redraws by %d writes in a second, want about 10", n, f.writes)
 	}
+}
+
+func TestALinePastTheProgressIsOneWrite(t *testing.T) {
+	f := newFake(true, 40)
 	f.Update("compile", 1500, 2000)
-	f.pass(time.Second)
+	f.pass(2 * time.Second)
 	f.take()
+	f.writes = 0
 	f.Line("a warning")
-	want(t, f.take(), "\r\x1b[Ka warning\n\r\x1b[Kcompile 1500/2000 (2 s)")
+	want(t, f.take(), "\r\x1b[Ka warning\n\rcompile 1500/2000 (2 s)\x1b[K")
 	f.Done()
 	want(t, f.take(), "\r\x1b[Kcompile: 2.0 s\n")
+	if f.writes != 2 {
+		t.Errorf("%d writes, want 2", f.writes)
+	}
 	f.Done()
 	want(t, f.take(), "")
 }
@@ -112,7 +130,47 @@ func TestRedrawnProgressAtMostTenTimesASecond(t *testing.T) {
 func TestRedrawnProgressFitsTheLine(t *testing.T) {
 	f := newFake(true, 10)
 	f.Update("a phase with a long name", 0, 0)
-	want(t, f.take(), "\r\x1b[Ka phase …")
+	want(t, f.take(), "\ra phase …\x1b[K")
+	f.meter.width = func() int { return 16 } // the window was made wider
+	f.pass(redrawEvery)
+	want(t, f.take(), "\ra phase with a…\x1b[K")
+	f.meter.width = func() int { return 6 }
+	f.pass(redrawEvery)
+	want(t, f.take(), "\ra ph…\x1b[K")
+}
+
+func TestProgressInTheBackgroundDrawsNothing(t *testing.T) {
+	f := newFake(true, 40)
+	f.Update("compile", 1, 4)
+	want(t, f.take(), "\rcompile 1/4\x1b[K")
+	f.front = false
+	f.pass(3 * time.Second)
+	want(t, f.take(), "")
+	f.Line("a warning") // is told, but the shell's prompt is not erased
+	want(t, f.take(), "a warning\n")
+	f.front = true
+	f.pass(redrawEvery)
+	want(t, f.take(), "\rcompile 1/4 (3 s)\x1b[K")
+}
+
+func TestHushClearsAndEndsAll(t *testing.T) {
+	f := newFake(true, 40)
+	onTerminal.Store(f.meter)
+	defer onTerminal.Store(nil)
+	f.Update("compile", 1, 4)
+	f.take()
+	Say(f, "interrupted")
+	want(t, f.take(), "\r\x1b[Kinterrupted\n\rcompile 1/4\x1b[K")
+	Hush()
+	want(t, f.take(), "\r\x1b[K")
+	f.Update("compile", 2, 4)
+	f.pass(2 * time.Second)
+	f.Line("late")
+	f.Done()
+	want(t, f.take(), "")
+	var other strings.Builder
+	Say(&other, "to\x07 somewhere else")
+	want(t, other.String(), "to? somewhere else\n")
 }
 
 func TestProgressRemovesControlCharacters(t *testing.T) {
@@ -138,7 +196,7 @@ func TestNewProgressOnAFileIsPlain(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, string(data), "unpack\nnote\n")
-	if NewStyle(file, false).Red("x") != "x" {
+	if NewStyle(file, Auto).Red("x") != "x" {
 		t.Error("colour in a file")
 	}
 	if Width(file) != 0 {
@@ -159,27 +217,6 @@ func TestStyle(t *testing.T) {
 	want(t, Style{on: true}.Red(""), "")
 }
 
-func TestTable(t *testing.T) {
-	tab := Table{Header: []string{"function", "proof", "n"}, Right: []bool{false, false, true}}
-	tab.Row("show_vfsmnt", "equal", "3")
-	tab.Row("show_type", "équal\x1b", "12", "surplus")
-	tab.Row("x")
-	for _, c := range []struct {
-		width int
-		want  string
-	}{
-		{0, "function     proof    n\nshow_vfsmnt  equal    3\nshow_type    équal?  12\nx\n"},
-		{20, "function  proof    n\nshow_vf…  equal    3\nshow_ty…  équal?  12\nx\n"},
-		{3, "fun…  pro…   n\nsho…  equ…   3\nsho…  équ…  12\nx\n"},
-	} {
-		var b strings.Builder
-		if err := tab.Write(&b, c.width); err != nil {
-			t.Fatal(err)
-		}
-		want(t, b.String(), c.want)
-	}
-}
-
 func TestDuration(t *testing.T) {
 	for d, text := range map[time.Duration]string{
 		434 * time.Millisecond:   "0.43 s",
@@ -195,7 +232,28 @@ func TestCut(t *testing.T) {
 		in   string
 		n    int
 		want string
-	}{{"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"äöü", 2, "ä…"}, {"a", 0, ""}} {
+	}{
+		{"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"äöü", 2, "ä…"}, {"a", 0, ""},
+		{"日本語", 6, "日本語"}, {"日本語", 5, "日本…"}, {"日本語", 4, "日…"}, // two columns each
+		{"e\u0301e\u0301", 2, "e\u0301e\u0301"}, // combining accents take none
+	} {
 		want(t, fmt.Sprint(Cut(c.in, c.n)), c.want)
+	}
+}
+
+func TestWhen(t *testing.T) {
+	var c When
+	for _, v := range Whens {
+		if err := c.Set(v); err != nil || c.String() != v {
+			t.Errorf("Set(%q): %v, is %q", v, err, c)
+		}
+	}
+	if err := c.Set("sometimes"); err == nil {
+		t.Error("Set(sometimes) succeeds")
+	}
+	var b strings.Builder
+	t.Setenv("NO_COLOR", "1")
+	if NewStyle(&b, Auto).on || NewStyle(&b, Never).on || !NewStyle(&b, Always).on {
+		t.Error("off a terminal there must be colour for always only, whatever NO_COLOR says")
 	}
 }

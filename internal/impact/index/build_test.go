@@ -177,6 +177,21 @@ func TestSymbolFlags(t *testing.T) {
 	}
 }
 
+func TestNamesByPrefix(t *testing.T) {
+	q := open(t, build(t, sources))
+	all, err := q.Names("")
+	if err != nil || !slices.Contains(all, "leaf") || !slices.Contains(all, "twice") || !slices.IsSorted(all) {
+		t.Fatalf("all names: %q, %v", all, err)
+	}
+	for _, prefix := range []string{"l", "leaf", "tw", "zz"} {
+		got, err := q.Names(prefix)
+		want := slices.DeleteFunc(slices.Clone(all), func(n string) bool { return !strings.HasPrefix(n, prefix) })
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: got %q (%v), want %q", prefix, got, err, want)
+		}
+	}
+}
+
 func TestAmbiguousAndUnknown(t *testing.T) {
 	q := open(t, build(t, sources))
 	_, err := q.Find("twice")

@@ -221,6 +221,20 @@ func (q *Query) Each(do func(f *Function) bool) error {
 	return nil
 }
 
+// Names lists the functions whose names begin with prefix, sorted.
+func (q *Query) Names(prefix string) ([]string, error) {
+	var out []string
+	for i := range uint32(q.x.Names()) {
+		if b := q.record(secNames, i); b != nil {
+			if n := q.bytes(le.Uint32(b)); strings.HasPrefix(string(n), prefix) {
+				out = append(out, string(n))
+			}
+		}
+	}
+	slices.Sort(out)
+	return out, q.err
+}
+
 // StaleUnits lists the units whose account cannot be relied on.
 func (q *Query) StaleUnits() ([]StaleUnit, error) {
 	var out []StaleUnit
