@@ -51,12 +51,12 @@ func TestKernelAgrees(t *testing.T) {
 	for _, x := range mutants() {
 		for _, prefix := range refused {
 			if strings.HasPrefix(x.name, prefix) {
-				put(x.name, x.apply(t, data, facts), false)
+				put(x.name, x.apply(t, k, data, facts), false)
 				break
 			}
 		}
 		if silent[x.name] {
-			put(x.name, x.apply(t, data, facts), true)
+			put(x.name, x.apply(t, k, data, facts), true)
 		}
 	}
 	if len(loads) < 30 {
