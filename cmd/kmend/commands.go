@@ -11,6 +11,7 @@ var commands = []func(*app) *cobra.Command{
 	newBuildCmd,
 	newPlanCmd,
 	newTestCmd,
+	newVerifyCmd,
 	newAuditCmd,
 	newDoctorCmd,
 	newCCCmd,

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"kmend/internal/kernel"
@@ -23,6 +24,20 @@ import (
 // good makes a livepatch of vmlinux and of a module, with an entry in every
 // special section, for the test kernel.
 func good(t testing.TB, k *kernel.Kernel) []byte {
+	t.Helper()
+	goodOnce.Do(func() { goodModule = makeGood(t, k) })
+	if goodModule == nil {
+		t.Fatal("the livepatch of the tests could not be made: see the first test that failed")
+	}
+	return bytes.Clone(goodModule)
+}
+
+var (
+	goodOnce   sync.Once
+	goodModule []byte
+)
+
+func makeGood(t testing.TB, k *kernel.Kernel) []byte {
 	t.Helper()
 	text, err := os.ReadFile("../klp/testdata/special.c")
 	if err != nil {
