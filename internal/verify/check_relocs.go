@@ -44,21 +44,21 @@ func (c *checker) relocations() {
 			if elf.R_X86_64(r.Type) == elf.R_X86_64_NONE {
 				continue
 			}
-			at := fmt.Sprintf("%s+%#x", s.Name, r.Offset)
+			at := func() string { return fmt.Sprintf("%s+%#x", s.Name, r.Offset) }
 			switch {
 			case !known || !loaderKnows(r.Type):
-				c.r.find(CodeReloc, at, "", "the loader does not know relocation %s (%s)", object.RelocName(r.Type), r.in)
+				c.r.find(CodeReloc, at(), "", "the loader does not know relocation %s (%s)", object.RelocName(r.Type), r.in)
 				continue
 			case r.Sym == nil:
-				c.r.find(CodeReloc, at, "", "relocation without a symbol (%s)", r.in)
+				c.r.find(CodeReloc, at(), "", "relocation without a symbol (%s)", r.in)
 				continue
 			case r.Offset < end:
-				c.r.find(CodeOverlap, at, "", "two relocations modify the same bytes: the loader gives up at the second")
+				c.r.find(CodeOverlap, at(), "", "two relocations modify the same bytes: the loader gives up at the second")
 			case s.Data == nil:
-				c.r.find(CodeReloc, at, "", "it modifies a section without contents")
+				c.r.find(CodeReloc, at(), "", "it modifies a section without contents")
 				continue
 			case slices.ContainsFunc(s.Data[r.Offset:r.Offset+uint64(width)], func(b byte) bool { return b != 0 }):
-				c.r.find(CodeReloc, at, "the bytes it modifies must be zero", "the loader finds the bytes not zero and refuses the module")
+				c.r.find(CodeReloc, at(), "the bytes it modifies must be zero", "the loader finds the bytes not zero and refuses the module")
 			}
 			end = max(end, r.Offset+uint64(width))
 			c.r.Checked.Relocs++
@@ -79,16 +79,16 @@ func (c *checker) plain(s *object.Section, r *object.Reloc, in string) {
 	if r.Sym == nil {
 		return
 	}
-	at := fmt.Sprintf("%s+%#x", s.Name, r.Offset)
+	at := func() string { return fmt.Sprintf("%s+%#x", s.Name, r.Offset) }
 	switch {
 	case r.Sym.Section == nil && r.Sym.Shndx == object.Livepatch:
-		c.r.find(CodeKlpPlain, at, "move it to a .klp.rela section with SHF_RELA_LIVEPATCH", "a plain relocation (%s) against %s: it resolves to 0 and the kernel does not complain", in, r.Sym.Name)
+		c.r.find(CodeKlpPlain, at(), "move it to a .klp.rela section with SHF_RELA_LIVEPATCH", "a plain relocation (%s) against %s: it resolves to 0 and the kernel does not complain", in, r.Sym.Name)
 	case r.Sym.Section != nil && !r.Sym.Section.IsAlloc():
-		c.r.find(CodeReloc, at, "", "it refers to section %s, which is not loaded", r.Sym.Section.Name)
+		c.r.find(CodeReloc, at(), "", "it refers to section %s, which is not loaded", r.Sym.Section.Name)
 	case r.Sym.Section != nil && dropped(r.Sym.Section.Name):
-		c.r.find(CodeReloc, at, "", "it refers to section %s, which is not kept", r.Sym.Section.Name)
+		c.r.find(CodeReloc, at(), "", "it refers to section %s, which is not kept", r.Sym.Section.Name)
 	case r.Sym.Section != nil && isInit(r.Sym.Section.Name) && !isInit(s.Name) && s.Name != secThis && special.Lookup(s.Name) == nil:
-		c.r.find(CodeInitRef, at, "keep what is used later out of __init", "it refers to section %s, which is freed after load", r.Sym.Section.Name)
+		c.r.find(CodeInitRef, at(), "keep what is used later out of __init", "it refers to section %s, which is freed after load", r.Sym.Section.Name)
 	}
 }
 

@@ -58,6 +58,15 @@ func makeGood(t testing.TB, k *kernel.Kernel) []byte {
 	return data
 }
 
+func factsOf(t testing.TB, k *kernel.Kernel) *klp.Facts {
+	t.Helper()
+	facts, err := klp.FactsOf(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return facts
+}
+
 func check(t *testing.T, k *kernel.Kernel, data []byte) *verify.Report {
 	t.Helper()
 	r, err := verify.Check(k, data)
