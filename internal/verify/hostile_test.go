@@ -50,7 +50,7 @@ func TestHostileModules(t *testing.T) {
 			t.Fatal(err)
 		}
 		wg.Go(func() {
-			rnd := rand.New(rand.NewPCG(5, uint64(w)))
+			rnd := rand.New(rand.NewPCG(uint64(count), uint64(w))) // another count, other mutants
 			for i := range count / workers {
 				data := mutated(rnd, seeds[i%len(seeds)])
 				start := time.Now()
