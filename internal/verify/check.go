@@ -25,6 +25,7 @@ type Verifier struct {
 	facts *klp.Facts
 	locs  []uint64 // see mcountLocs
 	mods  map[string]*moduleSymbols
+	names map[string]bool // of the kernel's modules; kernel.Module looks for similar ones, too
 }
 
 // New reads of kernel k what modules are held against.
@@ -37,7 +38,11 @@ func New(k *kernel.Kernel) (*Verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verify livepatch modules: %w", err)
 	}
-	return &Verifier{k: k, im: im, facts: facts, mods: map[string]*moduleSymbols{}}, nil
+	v := &Verifier{k: k, im: im, facts: facts, mods: map[string]*moduleSymbols{}, names: map[string]bool{}}
+	for _, m := range k.Modules() {
+		v.names[m.Name] = true
+	}
+	return v, nil
 }
 
 // Check holds the bytes of a livepatch module against kernel k. The error says

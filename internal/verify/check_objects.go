@@ -70,8 +70,7 @@ func nameTrouble(name string) string {
 
 // builtIn reports whether the kernel has a module of a name as part of itself.
 func (c *checker) builtIn(name string) bool {
-	_, err := c.k.Module(name)
-	return err != nil && c.facts.Taken[name]
+	return !c.names[name] && c.facts.Taken[name]
 }
 
 func (c *checker) functions(o *Object) {

@@ -176,6 +176,21 @@ func TestListsThatReferToEachOther(t *testing.T) {
 	}
 }
 
+// TestManyNames: names that the kernel does not have are not each looked for
+// among all that it has.
+func TestManyNames(t *testing.T) {
+	k := kerneltest.Open(t)
+	names := make([]string, 50000)
+	for i := range names {
+		names[i] = "no_module_" + strconv.Itoa(i)
+	}
+	x := mutant{change: func(m *mod) { m.tag("depends", "depends="+strings.Join(names, ",")) }}
+	r := check(t, k, x.apply(t, k, good(t, k), factsOf(t, k)))
+	if !r.OK() || len(r.Warnings) != 500 {
+		t.Errorf("%d warnings, objections %v", len(r.Warnings), r.Objections)
+	}
+}
+
 // TestOverlappingSectionsAreRefused: many relocation sections over the same
 // bytes would be many times the file.
 func TestOverlappingSectionsAreRefused(t *testing.T) {
