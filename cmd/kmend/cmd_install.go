@@ -24,7 +24,7 @@ the state before or the one after.`,
 		Example: `  kmend install /root/kmend/livepatch-fix.ko
   kmend list --installed`,
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: completeModules,
+		ValidArgsFunction: completeModuleFiles,
 		RunE: func(c *cobra.Command, args []string) error {
 			outcomes, err := a.thisHost().Install(c.Context(), args)
 			return a.answerOutcomes(outcomes, err, "")

@@ -57,7 +57,7 @@ an error.`,
 			}
 			return nil
 		},
-		ValidArgsFunction: completeModules,
+		ValidArgsFunction: completeModuleFiles,
 		RunE:              func(c *cobra.Command, args []string) error { return a.load(c.Context(), args, opt) },
 	}
 	opt.register(c)
@@ -65,8 +65,8 @@ an error.`,
 	return c
 }
 
-// completeModules completes the names of module files.
-func completeModules(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+// completeModuleFiles completes the names of module files.
+func completeModuleFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return []string{"ko"}, cobra.ShellCompDirectiveFilterFileExt
 }
 

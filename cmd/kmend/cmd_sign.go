@@ -34,7 +34,7 @@ PEM or DER, and may be in the key's file.`,
 		Example: `  kmend sign --key mok.pem --cert mok.crt livepatch-fix.ko -o livepatch-fix-signed.ko
   kmend sign --key mok.pem --cert mok.crt --hash sha512 livepatch-fix.ko -o signed.ko`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeModules,
+		ValidArgsFunction: completeModuleFiles,
 		RunE:              func(c *cobra.Command, args []string) error { return a.sign(args[0], opt) },
 	}
 	f := c.Flags()

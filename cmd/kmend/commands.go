@@ -12,6 +12,7 @@ var commands = []func(*app) *cobra.Command{
 	newPlanCmd,
 	newExtractCmd,
 	newTestCmd,
+	newVerifyCmd,
 	newAuditCmd,
 	newDoctorCmd,
 	newCCCmd,

@@ -20,12 +20,19 @@ var (
 	codeRow   = regexp.MustCompile("^\\| `([a-z0-9-]+)` \\|")
 )
 
-// documentedCodes are the codes of docs/refusals.md, by package directory.
+// codeDocuments are those with tables of codes.
+var codeDocuments = []string{"docs/refusals.md", "docs/verify.md"}
+
+// documentedCodes are the codes of the documents, by package directory.
 func documentedCodes(t *testing.T) map[string][]string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root(t), "docs/refusals.md"))
-	if err != nil {
-		t.Fatal(err)
+	var data []byte
+	for _, name := range codeDocuments {
+		b, err := os.ReadFile(filepath.Join(root(t), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = append(data, b...)
 	}
 	codes := map[string][]string{}
 	dir := ""
@@ -110,16 +117,16 @@ func TestEveryCodeIsDocumentedAndEveryDocumentedCodeExists(t *testing.T) {
 		}
 		for _, code := range source {
 			if !slices.Contains(documented[dir], code) {
-				t.Errorf("code %q of %s is not in docs/refusals.md", code, dir)
+				t.Errorf("code %q of %s is not in %v", code, dir, codeDocuments)
 			}
 		}
 		for _, code := range documented[dir] {
 			if !slices.Contains(source, code) {
-				t.Errorf("code %q of docs/refusals.md is not in %s", code, dir)
+				t.Errorf("code %q, which is documented, is not in %s", code, dir)
 			}
 		}
 		if n := len(documented[dir]); n != len(slices.Compact(slices.Sorted(slices.Values(documented[dir])))) {
-			t.Errorf("docs/refusals.md has a code of %s twice", dir)
+			t.Errorf("%v have a code of %s twice", codeDocuments, dir)
 		}
 	}
 }

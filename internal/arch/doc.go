@@ -4,5 +4,5 @@
 // docs/architecture.md describes it: the table of packages there is the list
 // that imports may only go down, every package has its row and its doc.go,
 // files stay short and carry their licence, refusal codes in the source and in
-// docs/refusals.md are the same.
+// docs/refusals.md and docs/verify.md are the same.
 package arch

@@ -82,7 +82,7 @@ func jsonTypes(t *testing.T, dir string) map[string][]string {
 func TestEveryJSONFieldIsDocumentedAndEveryDocumentedFieldExists(t *testing.T) {
 	documented := documentedFields(t)
 	seen := map[string]bool{}
-	for _, dir := range []string{"cmd/kmend", "internal/doctor", "internal/driver", "internal/host", "internal/levels", "internal/oracle", "internal/plan", "internal/vm", "internal/vm/wire"} {
+	for _, dir := range []string{"cmd/kmend", "internal/doctor", "internal/driver", "internal/host", "internal/levels", "internal/oracle", "internal/plan", "internal/verify", "internal/vm", "internal/vm/wire"} {
 		for name, fields := range jsonTypes(t, dir) {
 			key := dir + " " + name
 			doc, ok := documented[key]

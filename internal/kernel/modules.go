@@ -146,14 +146,16 @@ func (m *Module) Data() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read module %s: %w", m.Name, err)
 	}
-	if b, err = unpackModule(b); err != nil {
+	if b, err = UnpackModule(b, maxModuleSize); err != nil {
 		return nil, fmt.Errorf("read module %s: %s: %w", m.Name, m.Path, err)
 	}
 	return b, nil
 }
 
-// unpackModule decompresses xz, gzip and zstd and checks for an ELF file.
-func unpackModule(b []byte) ([]byte, error) {
+// UnpackModule decompresses a module (xz, gzip or zstd, told by the content) and
+// checks for an ELF file. What is not compressed is returned as it is; what
+// would unpack to more than limit bytes is an error.
+func UnpackModule(b []byte, limit int) ([]byte, error) {
 	var r io.Reader
 	var err error
 	switch {
@@ -164,7 +166,7 @@ func unpackModule(b []byte) ([]byte, error) {
 	case bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		var z *zstd.Decoder
 		z, err = zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderMaxMemory(maxModuleSize), zstd.WithDecoderMaxWindow(maxXZDict))
+			zstd.WithDecoderMaxMemory(uint64(limit)), zstd.WithDecoderMaxWindow(maxXZDict))
 		if err == nil {
 			defer z.Close()
 			r = z
@@ -174,11 +176,11 @@ func unpackModule(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("decompress: %w", err)
 	}
 	if r != nil {
-		if b, err = io.ReadAll(io.LimitReader(r, maxModuleSize+1)); err != nil {
+		if b, err = io.ReadAll(io.LimitReader(r, int64(limit)+1)); err != nil {
 			return nil, fmt.Errorf("decompress: %w", err)
 		}
-		if len(b) > maxModuleSize {
-			return nil, fmt.Errorf("decompress: more than %d bytes: no module is that large", maxModuleSize)
+		if len(b) > limit {
+			return nil, fmt.Errorf("decompress: more than %d bytes: no module is that large", limit)
 		}
 	}
 	if !bytes.HasPrefix(b, []byte("\x7fELF")) {

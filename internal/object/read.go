@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sort"
+	"strings"
 )
 
 const (
@@ -30,7 +31,7 @@ type header struct {
 type reader struct {
 	data     []byte
 	headers  []header
-	shstr    []byte
+	shstr    string
 	sections []*Section // by section index; nil where not kept
 	symbols  []*Symbol  // by symbol index; [0] is nil
 }
@@ -100,8 +101,8 @@ func (r *reader) readHeaders() error {
 	for i := range r.headers {
 		r.headers[i] = parseHeader(d[shoff+uint64(i)*shdrSize:])
 	}
-	var err error
-	r.shstr, err = r.contents(int(shstrndx))
+	names, err := r.contents(int(shstrndx))
+	r.shstr = string(names)
 	return err
 }
 
@@ -126,18 +127,24 @@ func (r *reader) contents(i int) ([]byte, error) {
 	return r.data[h.off : h.off+h.size : h.off+h.size], nil
 }
 
-func cstring(table []byte, off uint32) (string, error) {
+// maxName is more than any compiler makes of a name. Without a bound, names
+// that overlap in the table would take time by the square of the file's size.
+const maxName = 4096
+
+// cstring returns the name at off, which shares the table's memory.
+func cstring(table string, off uint32) (string, error) {
 	if uint64(off) >= uint64(len(table)) {
 		if off == 0 {
 			return "", nil
 		}
 		return "", fmt.Errorf("name offset %#x lies outside the string table of %d bytes", off, len(table))
 	}
-	n := bytes.IndexByte(table[off:], 0)
+	rest := table[off:]
+	n := strings.IndexByte(rest[:min(len(rest), maxName+1)], 0)
 	if n < 0 {
-		return "", fmt.Errorf("name at %#x is not terminated", off)
+		return "", fmt.Errorf("name at %#x is not terminated, or longer than %d bytes", off, maxName)
 	}
-	return string(table[off : int(off)+n]), nil
+	return rest[:n], nil
 }
 
 func (r *reader) readSections() error {
@@ -201,10 +208,11 @@ func (r *reader) readSymbols() error {
 	if uint64(link) >= uint64(len(r.headers)) {
 		return fmt.Errorf("symbol table links to section %d of %d", link, len(r.headers))
 	}
-	strtab, err := r.contents(int(link))
+	names, err := r.contents(int(link))
 	if err != nil {
 		return err
 	}
+	strtab := string(names)
 	r.symbols = make([]*Symbol, len(table)/symSize)
 	for i := 1; i < len(r.symbols); i++ {
 		s, err := r.symbol(table[i*symSize:], strtab, xindex, i)
@@ -216,7 +224,7 @@ func (r *reader) readSymbols() error {
 	return nil
 }
 
-func (r *reader) symbol(b, strtab, xindex []byte, i int) (*Symbol, error) {
+func (r *reader) symbol(b []byte, strtab string, xindex []byte, i int) (*Symbol, error) {
 	name, err := cstring(strtab, le.Uint32(b))
 	if err != nil {
 		return nil, err

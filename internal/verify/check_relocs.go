@@ -44,21 +44,21 @@ func (c *checker) relocations() {
 			if elf.R_X86_64(r.Type) == elf.R_X86_64_NONE {
 				continue
 			}
-			at := fmt.Sprintf("%s+%#x", s.Name, r.Offset)
+			at := func() string { return fmt.Sprintf("%s+%#x", s.Name, r.Offset) }
 			switch {
 			case !known || !loaderKnows(r.Type):
-				c.r.object(CodeReloc, at, "", "the loader does not know relocation %s (%s)", object.RelocName(r.Type), r.in)
+				c.r.find(CodeReloc, at(), "", "the loader does not know relocation %s (%s)", object.RelocName(r.Type), r.in)
 				continue
 			case r.Sym == nil:
-				c.r.object(CodeReloc, at, "", "relocation without a symbol (%s)", r.in)
+				c.r.find(CodeReloc, at(), "", "relocation without a symbol (%s)", r.in)
 				continue
 			case r.Offset < end:
-				c.r.object(CodeOverlap, at, "", "two relocations modify the same bytes: the loader gives up at the second")
+				c.r.find(CodeOverlap, at(), "", "two relocations modify the same bytes: the loader gives up at the second")
 			case s.Data == nil:
-				c.r.object(CodeReloc, at, "", "it modifies a section without contents")
+				c.r.find(CodeReloc, at(), "", "it modifies a section without contents")
 				continue
 			case slices.ContainsFunc(s.Data[r.Offset:r.Offset+uint64(width)], func(b byte) bool { return b != 0 }):
-				c.r.object(CodeReloc, at, "the bytes it modifies must be zero", "the loader finds the bytes not zero and refuses the module")
+				c.r.find(CodeReloc, at(), "the bytes it modifies must be zero", "the loader finds the bytes not zero and refuses the module")
 			}
 			end = max(end, r.Offset+uint64(width))
 			c.r.Checked.Relocs++
@@ -79,16 +79,16 @@ func (c *checker) plain(s *object.Section, r *object.Reloc, in string) {
 	if r.Sym == nil {
 		return
 	}
-	at := fmt.Sprintf("%s+%#x", s.Name, r.Offset)
+	at := func() string { return fmt.Sprintf("%s+%#x", s.Name, r.Offset) }
 	switch {
 	case r.Sym.Section == nil && r.Sym.Shndx == object.Livepatch:
-		c.r.object(CodeKlpPlain, at, "move it to a .klp.rela section with SHF_RELA_LIVEPATCH", "a plain relocation (%s) against %s: it resolves to 0 and the kernel does not complain", in, r.Sym.Name)
+		c.r.find(CodeKlpPlain, at(), "move it to a .klp.rela section with SHF_RELA_LIVEPATCH", "a plain relocation (%s) against %s: it resolves to 0 and the kernel does not complain", in, r.Sym.Name)
 	case r.Sym.Section != nil && !r.Sym.Section.IsAlloc():
-		c.r.object(CodeReloc, at, "", "it refers to section %s, which is not loaded", r.Sym.Section.Name)
+		c.r.find(CodeReloc, at(), "", "it refers to section %s, which is not loaded", r.Sym.Section.Name)
 	case r.Sym.Section != nil && dropped(r.Sym.Section.Name):
-		c.r.object(CodeReloc, at, "", "it refers to section %s, which is not kept", r.Sym.Section.Name)
+		c.r.find(CodeReloc, at(), "", "it refers to section %s, which is not kept", r.Sym.Section.Name)
 	case r.Sym.Section != nil && isInit(r.Sym.Section.Name) && !isInit(s.Name) && s.Name != secThis && special.Lookup(s.Name) == nil:
-		c.r.warn(CodeReloc, at, "", "it refers to section %s, which is freed after load", r.Sym.Section.Name)
+		c.r.find(CodeInitRef, at(), "keep what is used later out of __init", "it refers to section %s, which is freed after load", r.Sym.Section.Name)
 	}
 }
 
@@ -100,104 +100,117 @@ func (c *checker) klpSections() {
 	}
 	for _, raw := range c.m.raw {
 		if strings.HasPrefix(raw.name, klpRelaPrefix) && raw.kind != elf.SHT_RELA {
-			c.r.object(CodeKlpForm, raw.name, "", "it is no relocation section")
+			c.r.find(CodeKlpForm, raw.name, "", "it is no relocation section")
 		}
 		if strings.HasPrefix(raw.name, ".rela") && raw.flags&object.FlagRelaLivepatch != 0 {
-			c.r.object(CodeKlpForm, raw.name, "", "it is marked as a livepatch section and does not have the name of one: the load fails")
+			c.r.find(CodeKlpForm, raw.name, "", "it is marked as a livepatch section and does not have the name of one: the load fails")
 		}
 	}
-	found := map[string]bool{} // symbols resolved so far
 	for _, s := range c.m.file.Sections {
 		for i := range s.Extra {
 			if x := &s.Extra[i]; isKlpRela(x) {
-				c.klpSection(s, x, objects, found)
+				c.klpSection(s, x, objects)
 			}
 		}
 	}
 }
 
-func (c *checker) klpSection(s *object.Section, x *object.RelaSection, objects, found map[string]bool) {
+func (c *checker) klpSection(s *object.Section, x *object.RelaSection, objects map[string]bool) {
 	obj, err := relaObject(x.Name)
 	if err != nil {
-		c.r.object(CodeKlpForm, x.Name, "", "%v", err)
+		c.r.find(CodeKlpForm, x.Name, "", "%v", err)
 		return
 	}
 	if x.Flags&object.FlagRelaLivepatch == 0 {
-		c.r.object(CodeKlpFlags, x.Name, "set the flag 0x100000", "SHF_RELA_LIVEPATCH is missing: the loader applies it as plain relocations, with symbols at 0, and does not complain")
+		c.r.find(CodeKlpFlags, x.Name, "set the flag 0x100000", "SHF_RELA_LIVEPATCH is missing: the loader applies it as plain relocations, with symbols at 0, and does not complain")
 	}
 	if x.Flags&uint64(elf.SHF_ALLOC) == 0 {
-		c.r.object(CodeKlpFlags, x.Name, "set SHF_ALLOC", "SHF_ALLOC is missing: the kernel reads freed memory when the object is loaded later")
+		c.r.find(CodeKlpFlags, x.Name, "set SHF_ALLOC", "SHF_ALLOC is missing: the kernel reads freed memory when the object is loaded later")
 	}
 	if !s.IsAlloc() {
-		c.r.object(CodeReloc, x.Name, "", "it modifies section %s, which is not loaded", s.Name)
+		c.r.find(CodeReloc, x.Name, "", "it modifies section %s, which is not loaded", s.Name)
 	}
 	if obj != vmlinux {
 		switch {
 		case c.m.Objects != nil && !objects[obj]:
-			c.r.object(CodeKlpObject, x.Name, "", "the livepatch does not patch object %s: these relocations are never applied, and the kernel does not complain", obj)
+			c.r.find(CodeKlpObject, x.Name, "", "the livepatch does not patch object %s: these relocations are never applied, and the kernel does not complain", obj)
 		case c.module(obj).err != nil:
-			c.r.object(CodeKlpObject, x.Name, "", "%v", c.module(obj).err)
+			c.r.find(CodeKlpObject, x.Name, "", "%v", c.module(obj).err)
 			return
 		}
 	}
 	for _, r := range x.Relocs {
 		if r.Sym == nil || r.Sym.Section != nil || r.Sym.Shndx != object.Livepatch {
-			c.r.object(CodeKlpOrdinary, fmt.Sprintf("%s+%#x", x.Name, r.Offset), "", "its symbol is not a livepatch symbol: the load fails")
+			c.r.find(CodeKlpOrdinary, fmt.Sprintf("%s+%#x", x.Name, r.Offset), "", "its symbol is not a livepatch symbol: the load fails")
 			continue
 		}
 		k, err := parseKlpSymbol(r.Sym.Name)
 		if err != nil {
 			continue // symbols has said so
 		}
-		if key := obj + " " + r.Sym.Name; !found[key] {
-			found[key] = true
-			c.klpSymbol(x.Name, obj, k)
+		use := klpUse{obj, r.Sym.Name}
+		i, ok := c.symbolAt[use]
+		if !ok {
+			i = len(c.r.Symbols)
+			c.symbolAt[use] = i
+			c.r.Symbols = append(c.r.Symbols, Resolved{Object: k.Object, Name: k.Name, Sympos: k.Sympos, With: obj, Found: c.klpSymbol(x.Name, obj, k)})
 		}
+		c.r.Symbols[i].At = append(c.r.Symbols[i].At, fmt.Sprintf("%s+%#x", s.Name, r.Offset))
 	}
 }
 
-func (c *checker) klpSymbol(section, obj string, k KlpSymbol) {
+// klpUse is a .klp.sym symbol in the sections of one object.
+type klpUse struct{ obj, symbol string }
+
+// klpSymbol finds a symbol as the livepatch core does; nil if that fails.
+func (c *checker) klpSymbol(section, obj string, k KlpSymbol) *Place {
 	at := k.Object + ":" + k.Name
 	var bad *trouble
-	if k.Object == vmlinux {
-		if obj != vmlinux {
-			c.r.object(CodeKlpVmlinux, at, "put it into .klp.rela.vmlinux", "section %s belongs to a module: the kernel refuses symbols of vmlinux there", section)
-			return
-		}
+	var place *Place
+	switch {
+	case k.Object == vmlinux && obj != vmlinux:
+		c.r.find(CodeKlpVmlinux, at, "put it into .klp.rela.vmlinux", "section %s belongs to a module: the kernel refuses symbols of vmlinux there", section)
+		return nil
+	case k.Object == vmlinux:
 		list := c.im.Symbols().Lookup(k.Name)
 		var i int
-		if i, bad = pick(len(list), uint64(k.Sympos)); bad == nil {
-			if list[i].Addr == 0 {
-				c.r.object(CodeKlpMissing, at, "", "its address is 0, which the kernel takes for not found")
-				return
-			}
-			if c.within(list[i].Addr, "__init_begin", "__init_end") {
-				c.r.object(CodeOldInit, at, "", "it is init code or data, which is freed when the kernel has booted")
-				return
-			}
+		if i, bad = pick(len(list), uint64(k.Sympos)); bad != nil {
+			break
 		}
-	} else {
-		if !c.present(obj, k.Object) {
-			c.r.object(CodeKlpOwner, at, "", "module %s need not be loaded when section %s is applied", k.Object, section)
-			return
+		if list[i].Addr == 0 {
+			c.r.find(CodeKlpMissing, at, "", "its address is 0, which the kernel takes for not found")
+			return nil
 		}
+		if c.within(list[i].Addr, "__init_begin", "__init_end") {
+			c.r.find(CodeOldInit, at, "", "it is init code or data, which is freed when the kernel has booted")
+			return nil
+		}
+		place = c.placeInImage(list[i])
+	case !c.present(obj, k.Object):
+		c.r.find(CodeKlpOwner, at, "", "module %s need not be loaded when section %s is applied", k.Object, section)
+		return nil
+	default:
 		m := c.module(k.Object)
 		if m.err != nil {
-			c.r.object(CodeKlpMissing, at, "", "%v", m.err)
-			return
+			c.r.find(CodeKlpMissing, at, "", "%v", m.err)
+			return nil
 		}
-		_, bad = m.find(k.Name, uint64(k.Sympos))
+		var y *object.Symbol
+		if y, bad = m.find(k.Name, uint64(k.Sympos)); bad == nil {
+			place = m.place(k.Object, y)
+		}
 	}
 	switch {
 	case bad == nil:
 		c.r.Checked.KlpSymbols++
 	case bad.missing:
-		c.r.object(CodeKlpMissing, at, "", "%s", bad.text)
+		c.r.find(CodeKlpMissing, at, "", "%s", bad.text)
 	case bad.ambiguous:
-		c.r.object(CodeKlpAmbig, at, "give the position among all entries of that name", "%s", bad.text)
+		c.r.find(CodeKlpAmbig, at, "give the position among all entries of that name", "%s", bad.text)
 	default:
-		c.r.object(CodeKlpPosition, at, "count all entries of that name, of any kind and binding", "%s", bad.text)
+		c.r.find(CodeKlpPosition, at, "count all entries of that name, of any kind and binding", "%s", bad.text)
 	}
+	return place
 }
 
 // present reports whether module owner is there whenever object obj is.

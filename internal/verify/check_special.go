@@ -3,7 +3,9 @@
 package verify
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sort"
 
 	"kmend/internal/object"
@@ -16,31 +18,32 @@ type span struct {
 }
 
 // special checks the tables that describe single instructions, and that late
-// relocations stay away from what the kernel reads or rewrites early.
-func (c *checker) special() {
+// relocations stay away from what the kernel reads or rewrites early. It returns
+// the entries; ok is false if they cannot be read.
+func (c *checker) special() (entries []special.Entry, ok bool) {
 	for _, s := range c.m.file.Sections {
 		if s.Name == special.DynDebug && (c.facts.DynDebug == 0 || s.Size%c.facts.DynDebug != 0) {
-			c.r.object(CodeSpecial, s.Name, "", "%d bytes are no whole number of entries of %d", s.Size, c.facts.DynDebug)
+			c.r.find(CodeSpecial, s.Name, "", "%d bytes are no whole number of entries of %d", s.Size, c.facts.DynDebug)
 		}
 		if s.Name == special.PrintkIndex && s.Size%8 != 0 {
-			c.r.object(CodeSpecial, s.Name, "", "%d bytes are no whole number of pointers", s.Size)
+			c.r.find(CodeSpecial, s.Name, "", "%d bytes are no whole number of pointers", s.Size)
 		}
 		switch s.Name { // scripts/module.lds.S
 		case special.AltInstructions, special.BugTable, special.JumpTable:
 			if s.Size > 0 && s.Align%8 != 0 {
-				c.r.object(CodeSpecial, s.Name, "", "it is aligned to %d, the kernel wants 8", s.Align)
+				c.r.find(CodeSpecial, s.Name, "", "it is aligned to %d, the kernel wants 8", s.Align)
 			}
 		}
 	}
 	entries, err := special.Split(c.m.file)
 	if err != nil {
-		c.r.object(CodeSpecial, "", "", "%v", err)
-		return
+		c.r.find(CodeSpecial, "", "", "%v", err)
+		return nil, false
 	}
 	rewritten := map[*object.Section][]span{}
 	for _, e := range entries {
 		if !e.Code.IsExec() {
-			c.r.object(CodeSpecial, e.Section.Name, "", "the entry at %#x describes %s, which is no code", e.Offset, e.Code.Name)
+			c.r.find(CodeSpecial, e.Section.Name, "", "the entry at %#x describes %s, which is no code", e.Offset, e.Code.Name)
 			continue
 		}
 		if n := rewrittenLen(&e); n > 0 {
@@ -48,12 +51,18 @@ func (c *checker) special() {
 		}
 	}
 	for _, s := range c.m.file.Sections {
-		spans := rewritten[s]
-		sort.Slice(spans, func(i, j int) bool { return spans[i].start < spans[j].start })
+		spans := merged(rewritten[s])
 		for i := range s.Extra {
 			c.late(s, &s.Extra[i], spans)
 		}
 	}
+	return entries, true
+}
+
+// merged sorts spans and leaves one for each start, the longest.
+func merged(spans []span) []span {
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.end, a.end)) })
+	return slices.CompactFunc(spans, func(a, b span) bool { return a.start == b.start })
 }
 
 // rewrittenLen is the number of bytes the kernel rewrites because of an entry.
@@ -75,7 +84,7 @@ func (c *checker) late(s *object.Section, x *object.RelaSection, spans []span) {
 		return
 	}
 	if special.Lookup(s.Name) != nil || special.IsCompanion(s.Name) || s.Name == special.DynDebug || s.Name == special.PrintkIndex || s.Name == ".altinstr_aux" {
-		c.r.object(CodeLate, x.Name, "", "the kernel reads %s before module %s is patched", s.Name, obj)
+		c.r.find(CodeLate, x.Name, "", "the kernel reads %s before module %s is patched", s.Name, obj)
 		return
 	}
 	for _, r := range x.Relocs {
@@ -86,7 +95,7 @@ func (c *checker) late(s *object.Section, x *object.RelaSection, spans []span) {
 		}
 		for i := sort.Search(len(spans), func(i int) bool { return spans[i].start >= from }); i < len(spans) && spans[i].start < r.Offset+uint64(width); i++ {
 			if r.Offset < spans[i].end {
-				c.r.object(CodeLate, fmt.Sprintf("%s+%#x", s.Name, r.Offset), "", "the kernel rewrites the instruction (%s) before module %s is patched", spans[i].why, obj)
+				c.r.find(CodeLate, fmt.Sprintf("%s+%#x", s.Name, r.Offset), "", "the kernel rewrites the instruction (%s) before module %s is patched", spans[i].why, obj)
 				break
 			}
 		}
@@ -96,16 +105,12 @@ func (c *checker) late(s *object.Section, x *object.RelaSection, spans []span) {
 // orc checks that every function has unwind data from its first byte on, and
 // warns of holes: without it the stack of a task inside is unreliable, and a
 // transition waits for ever.
-func (c *checker) orc() {
+func (c *checker) orc(entries []special.Entry) {
 	type entry struct {
 		at   uint64
 		stop bool
 	}
 	table := map[*object.Section][]entry{}
-	entries, err := special.Split(c.m.file)
-	if err != nil {
-		return // special has said so
-	}
 	for _, e := range entries {
 		if e.Orc != nil {
 			// struct orc_entry: sp_reg in the low bits of byte 4; 0 is a terminator (end is for entry code).
@@ -126,7 +131,7 @@ func (c *checker) orc() {
 		list := table[f.Section]
 		i := sort.Search(len(list), func(i int) bool { return list[i].at > f.Value })
 		if i == 0 || list[i-1].stop || list[i-1].at != f.Value {
-			c.r.object(CodeOrc, f.Name, "run objtool on the object", "no unwind data for its start: its callers' stacks cannot be read and transitions stall")
+			c.r.find(CodeOrc, f.Name, "run objtool on the object", "no unwind data for its start: its callers' stacks cannot be read and transitions stall")
 			continue
 		}
 		for end := f.Value + f.Size; i < len(list) && list[i].at < end; i++ {
@@ -135,7 +140,7 @@ func (c *checker) orc() {
 				stop = min(end, list[i+1].at)
 			}
 			if list[i].stop && !filler(f.Section.Data, list[i].at, stop) {
-				c.r.warn(CodeOrc, f.Name, "run objtool on the object", "no unwind data for its code from +%#x to +%#x", list[i].at-f.Value, stop-f.Value)
+				c.r.find(CodeOrcHoles, f.Name, "run objtool on the object", "no unwind data for its code from +%#x to +%#x", list[i].at-f.Value, stop-f.Value)
 			}
 		}
 	}
@@ -161,9 +166,7 @@ func (c *checker) coverage() {
 	covered := map[where]uint64{}
 	for _, o := range c.m.Objects {
 		for _, f := range o.Funcs {
-			if s := c.m.file.Section(f.Section); s != nil {
-				covered[where{s, f.Offset}] = f.Offset + f.Size
-			}
+			covered[where{f.at, f.Offset}] = f.Offset + f.Size
 		}
 	}
 	for _, s := range c.m.file.Sections {
@@ -176,7 +179,7 @@ func (c *checker) coverage() {
 				end = max(end, e)
 			}
 			if y.Value >= end && y.Value < s.Size {
-				c.r.warn(CodeUncovered, y.Name, "pin the module, or place the code behind a replaced function of the same object under a .L name",
+				c.r.find(CodeUncovered, y.Name, "pin the module, or place the code behind a replaced function of the same object under a .L name",
 					"a task that sleeps in it, called by a jump, does not keep the module from being unloaded")
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"kmend/internal/kernel"
@@ -22,7 +23,21 @@ import (
 
 // good makes a livepatch of vmlinux and of a module, with an entry in every
 // special section, for the test kernel.
-func good(t *testing.T, k *kernel.Kernel) []byte {
+func good(t testing.TB, k *kernel.Kernel) []byte {
+	t.Helper()
+	goodOnce.Do(func() { goodModule = makeGood(t, k) })
+	if goodModule == nil {
+		t.Fatal("the livepatch of the tests could not be made: see the first test that failed")
+	}
+	return bytes.Clone(goodModule)
+}
+
+var (
+	goodOnce   sync.Once
+	goodModule []byte
+)
+
+func makeGood(t testing.TB, k *kernel.Kernel) []byte {
 	t.Helper()
 	text, err := os.ReadFile("../klp/testdata/special.c")
 	if err != nil {
@@ -43,6 +58,15 @@ func good(t *testing.T, k *kernel.Kernel) []byte {
 	return data
 }
 
+func factsOf(t testing.TB, k *kernel.Kernel) *klp.Facts {
+	t.Helper()
+	facts, err := klp.FactsOf(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return facts
+}
+
 func check(t *testing.T, k *kernel.Kernel, data []byte) *verify.Report {
 	t.Helper()
 	r, err := verify.Check(k, data)
@@ -55,8 +79,8 @@ func check(t *testing.T, k *kernel.Kernel, data []byte) *verify.Report {
 func TestGoodModule(t *testing.T) {
 	k := kerneltest.Open(t)
 	r := check(t, k, good(t, k))
-	if !r.OK() || len(r.Warnings) > 0 {
-		t.Errorf("objections %v, warnings %v", r.Objections, r.Warnings)
+	if got := [3]string{codes(r.Objections), codes(r.Warnings), codes(r.Notes)}; got != [3]string{"", verify.CodeReload, verify.CodeUnsigned} {
+		t.Errorf("findings %q: objections %v, warnings %v", got, r.Objections, r.Warnings)
 	}
 	if c := r.Checked; c.Functions != 2 || c.KlpSymbols != len(r.Module.Symbols) || c.Exports != len(r.Module.Exports) || c.Relocs < 100 || c.OrcEntries < 20 {
 		t.Errorf("counts %+v for %d klp symbols, %d exports", c, len(r.Module.Symbols), len(r.Module.Exports))
@@ -76,11 +100,14 @@ func TestGoodModule(t *testing.T) {
 type mutant struct {
 	name, code string
 	change     func(m *mod)
+	raw        func(data []byte) []byte // of the file; may be nil
+	more       bool                     // there are objections, too
 }
 
 // mod gives mutations their tools.
 type mod struct {
-	t     *testing.T
+	t     testing.TB
+	k     *kernel.Kernel
 	f     *object.File
 	facts *klp.Facts
 }
@@ -181,91 +208,91 @@ func mutants() []mutant {
 	alloc := uint64(elf.SHF_ALLOC)
 	return []mutant{
 		// The five that get past the kernel.
-		{"klp-rela-flags/livepatch", verify.CodeKlpFlags, func(m *mod) { m.rela(".text", vmText).Flags &^= object.FlagRelaLivepatch }},
-		{"klp-rela-flags/alloc", verify.CodeKlpFlags, func(m *mod) { m.rela(".text", modText).Flags &^= alloc }},
-		{"klp-rela-object", verify.CodeKlpObject, func(m *mod) { m.rela(".text", modText).Name = ".klp.rela.pktgem..text" }},
-		{"object-vmlinux", verify.CodeObjectNull, func(m *mod) {
+		{name: "klp-rela-flags/livepatch", code: verify.CodeKlpFlags, change: func(m *mod) { m.rela(".text", vmText).Flags &^= object.FlagRelaLivepatch }},
+		{name: "klp-rela-flags/alloc", code: verify.CodeKlpFlags, change: func(m *mod) { m.rela(".text", modText).Flags &^= alloc }},
+		{name: "klp-rela-object", code: verify.CodeKlpObject, change: func(m *mod) { m.rela(".text", modText).Name = ".klp.rela.pktgem..text" }},
+		{name: "object-vmlinux", code: verify.CodeObjectNull, change: func(m *mod) {
 			y := m.symbol("kmend_objects")
 			y.Section.Relocs = append(y.Section.Relocs, object.Reloc{Offset: y.Value, Type: uint32(elf.R_X86_64_64), Sym: anchor(m.f, ".rodata.str1.1"), Addend: m.str("vmlinux")})
 		}},
-		{"klp-symbol-plain", verify.CodeKlpPlain, func(m *mod) {
+		{name: "klp-symbol-plain", code: verify.CodeKlpPlain, change: func(m *mod) {
 			s, x := m.section(".text"), m.rela(".text", vmText)
 			s.Relocs, x.Relocs = append(s.Relocs, x.Relocs[0]), x.Relocs[1:]
 		}},
 		// Those the kernel refuses.
-		{"modinfo/livepatch", verify.CodeModinfo, func(m *mod) { m.tag("livepatch", "") }},
-		{"modinfo/license", verify.CodeModinfo, func(m *mod) { m.tag("license", "license=Proprietary") }},
-		{"modinfo/retpoline", verify.CodeModinfo, func(m *mod) { m.tag("retpoline", "") }},
-		{"vermagic", verify.CodeVermagic, func(m *mod) { m.tag("vermagic", "vermagic=6.1.0-49-amd64 SMP preempt mod_unload modversions ") }},
-		{"kernel-build-id", verify.CodeKernelID, func(m *mod) { m.tag("kmend.build_id", "kmend.build_id=00") }},
-		{"module-name", verify.CodeName, func(m *mod) {
+		{name: "modinfo/livepatch", code: verify.CodeModinfo, change: func(m *mod) { m.tag("livepatch", "") }},
+		{name: "modinfo/license", code: verify.CodeModinfo, change: func(m *mod) { m.tag("license", "license=Proprietary") }},
+		{name: "modinfo/retpoline", code: verify.CodeModinfo, change: func(m *mod) { m.tag("retpoline", "") }},
+		{name: "vermagic", code: verify.CodeVermagic, change: func(m *mod) { m.tag("vermagic", "vermagic=6.1.0-49-amd64 SMP preempt mod_unload modversions ") }},
+		{name: "kernel-build-id", code: verify.CodeKernelID, change: func(m *mod) { m.tag("kmend.build_id", "kmend.build_id=00") }},
+		{name: "module-name", code: verify.CodeName, change: func(m *mod) {
 			m.tag("name", "name=ext4")
 			copy(m.section(".gnu.linkonce.this_module").Data[m.facts.Module.Name:], "ext4\x00")
 		}},
-		{"this-module/name", verify.CodeThisModule, func(m *mod) { m.section(".gnu.linkonce.this_module").Data[m.facts.Module.Name] = 'x' }},
-		{"this-module/size", verify.CodeThisModule, func(m *mod) {
+		{name: "this-module/name", code: verify.CodeThisModule, change: func(m *mod) { m.section(".gnu.linkonce.this_module").Data[m.facts.Module.Name] = 'x' }},
+		{name: "this-module/size", code: verify.CodeThisModule, change: func(m *mod) {
 			s := m.section(".gnu.linkonce.this_module")
 			s.Data = append(s.Data, make([]byte, 64)...)
 		}},
-		{"this-module/offset", verify.CodeThisModule, func(m *mod) { m.section(".gnu.linkonce.this_module").Relocs[0].Offset += 8 }},
-		{"never-enabled", verify.CodeEnable, func(m *mod) {
+		{name: "this-module/offset", code: verify.CodeThisModule, change: func(m *mod) { m.section(".gnu.linkonce.this_module").Relocs[0].Offset += 8 }},
+		{name: "never-enabled", code: verify.CodeEnable, change: func(m *mod) {
 			s := m.section(".init.text")
 			s.Relocs = slices.DeleteFunc(s.Relocs, func(r object.Reloc) bool { return r.Sym.Name == "klp_enable_patch" })
 		}},
-		{"duplicate-section", verify.CodeDuplicate, func(m *mod) {
+		{name: "duplicate-section", code: verify.CodeDuplicate, change: func(m *mod) {
 			m.f.Sections = append(m.f.Sections, &object.Section{Name: ".text", Type: uint32(elf.SHT_PROGBITS), Flags: alloc, Data: []byte{0}, Size: 1})
 		}},
-		{"livepatch-structs", verify.CodeLivepatch, func(m *mod) { m.pointer("kmend_patch", m.facts.Patch.Objs).Offset += 16 }},
-		{"object-unknown", verify.CodeObject, func(m *mod) {
+		{name: "livepatch-structs", code: verify.CodeLivepatch, change: func(m *mod) { m.pointer("kmend_patch", m.facts.Patch.Objs).Offset += 16 }},
+		{name: "object-unknown", code: verify.CodeObject, change: func(m *mod) {
 			m.pointer("kmend_objects", m.facts.Object.Size+m.facts.Object.Name).Addend = m.str("pktgem")
 		}},
-		{"function-missing", verify.CodeOldMissing, func(m *mod) { m.oldName("cmdline_proc_shew") }},
-		{"function-ambiguous", verify.CodeOldAmbig, func(m *mod) { m.oldName("user_read") }},
-		{"function-position", verify.CodeOldPosition, func(m *mod) { m.sympos("kmend_funcs_vmlinux", 2) }},
-		{"function-position/module", verify.CodeOldPosition, func(m *mod) { m.sympos("kmend_funcs_pktgen", 2) }},
-		{"function-kind", verify.CodeOldKind, func(m *mod) { m.oldName("saved_command_line") }},
-		{"function-init", verify.CodeOldInit, func(m *mod) { m.oldName("proc_cmdline_init") }},
-		{"no-fentry", verify.CodeNoFentry, func(m *mod) { m.oldName("copy_user_generic_string") }},
-		{"new-function/data", verify.CodeNewFunction, func(m *mod) {
+		{name: "function-missing", code: verify.CodeOldMissing, change: func(m *mod) { m.oldName("cmdline_proc_shew") }},
+		{name: "function-ambiguous", code: verify.CodeOldAmbig, change: func(m *mod) { m.oldName("user_read") }},
+		{name: "function-position", code: verify.CodeOldPosition, change: func(m *mod) { m.sympos("kmend_funcs_vmlinux", 2) }},
+		{name: "function-position/module", code: verify.CodeOldPosition, change: func(m *mod) { m.sympos("kmend_funcs_pktgen", 2) }},
+		{name: "function-kind", code: verify.CodeOldKind, change: func(m *mod) { m.oldName("saved_command_line") }},
+		{name: "function-init", code: verify.CodeOldInit, change: func(m *mod) { m.oldName("proc_cmdline_init") }},
+		{name: "no-fentry", code: verify.CodeNoFentry, change: func(m *mod) { m.oldName("copy_user_generic_string") }},
+		{name: "new-function/data", code: verify.CodeNewFunction, change: func(m *mod) {
 			r := m.pointer("kmend_funcs_vmlinux", m.facts.Func.NewFunc)
 			r.Sym, r.Addend = anchor(m.f, ".rodata"), 0
 		}},
-		{"new-function/unnamed", verify.CodeNewFunction, func(m *mod) { m.symbol("cmdline_proc_show").Name = ".Lcmdline_proc_show" }},
-		{"klp-name-form/symbol", verify.CodeKlpForm, func(m *mod) { m.symbol(savedSym).Name = ".klp.sym.vmlinux.saved_command_line" }},
-		{"klp-name-form/section", verify.CodeKlpForm, func(m *mod) { m.rela(".text", vmText).Name = ".klp.rela." }},
-		{"klp-vmlinux-symbol", verify.CodeKlpVmlinux, func(m *mod) {
+		{name: "new-function/unnamed", code: verify.CodeNewFunction, change: func(m *mod) { m.symbol("cmdline_proc_show").Name = ".Lcmdline_proc_show" }},
+		{name: "klp-name-form/symbol", code: verify.CodeKlpForm, change: func(m *mod) { m.symbol(savedSym).Name = ".klp.sym.vmlinux.saved_command_line" }},
+		{name: "klp-name-form/section", code: verify.CodeKlpForm, change: func(m *mod) { m.rela(".text", vmText).Name = ".klp.rela." }},
+		{name: "klp-vmlinux-symbol", code: verify.CodeKlpVmlinux, change: func(m *mod) {
 			x, y := m.rela(".text", vmText), m.rela(".text", modText)
 			y.Relocs, x.Relocs = append(y.Relocs, x.Relocs[0]), x.Relocs[1:]
 		}},
-		{"klp-symbol-object", verify.CodeKlpOwner, func(m *mod) { m.symbol(".klp.sym.pktgen.pg_net_id,0").Name = ".klp.sym.ext4.ext4_free_blocks,0" }},
-		{"klp-symbol-missing", verify.CodeKlpMissing, func(m *mod) { m.symbol(savedSym).Name = ".klp.sym.vmlinux.saved_command_lane,0" }},
-		{"klp-symbol-missing/module", verify.CodeKlpMissing, func(m *mod) { m.symbol(".klp.sym.pktgen.pg_net_id,0").Name = ".klp.sym.pktgen.pg_net_ie,0" }},
-		{"klp-symbol-missing/init", verify.CodeKlpMissing, func(m *mod) { m.symbol(".klp.sym.pktgen.pg_net_id,0").Name = ".klp.sym.pktgen.init_module,0" }},
-		{"klp-symbol-ambiguous", verify.CodeKlpAmbig, func(m *mod) { m.symbol(savedSym).Name = ".klp.sym.vmlinux.user_read,0" }},
-		{"klp-symbol-position", verify.CodeKlpPosition, func(m *mod) { m.symbol(savedSym).Name = ".klp.sym.vmlinux.user_read,3" }},
-		{"klp-rela-ordinary", verify.CodeKlpOrdinary, func(m *mod) { m.rela(".text", vmText).Relocs[0].Sym = m.symbol("cmdline_proc_show") }},
-		{"export-unknown", verify.CodeExport, func(m *mod) { m.symbol("seq_printf").Name = "seq_printg" }},
-		{"export-crc", verify.CodeCRC, func(m *mod) { version(m, "seq_printf")[0] ^= 1 }},
-		{"export-crc/none", verify.CodeCRC, func(m *mod) { version(m, "seq_printf")[8] = 'x' }},
-		{"export-crc/layout", verify.CodeCRC, func(m *mod) { version(m, "module_layout")[8] = 'x' }},
-		{"relocation/type", verify.CodeReloc, func(m *mod) { m.section(".text").Relocs[0].Type = uint32(elf.R_X86_64_GOTPCREL) }},
-		{"relocation/bytes", verify.CodeReloc, func(m *mod) { s := m.section(".text"); s.Data[s.Relocs[0].Offset] = 1 }},
-		{"relocation-overlap", verify.CodeOverlap, func(m *mod) { s := m.section(".text"); s.Relocs[1].Offset = s.Relocs[0].Offset + 2 }},
-		{"special-section/size", verify.CodeSpecial, func(m *mod) { s := m.section("__jump_table"); s.Data = append(s.Data, 0) }},
-		{"special-section/owner", verify.CodeSpecial, func(m *mod) { s := m.section("__ex_table"); s.Relocs = s.Relocs[1:] }},
-		{"module-special-reference/section", verify.CodeLate, func(m *mod) {
+		{name: "klp-symbol-object", code: verify.CodeKlpOwner, change: func(m *mod) { m.symbol(".klp.sym.pktgen.pg_net_id,0").Name = ".klp.sym.ext4.ext4_free_blocks,0" }},
+		{name: "klp-symbol-missing", code: verify.CodeKlpMissing, change: func(m *mod) { m.symbol(savedSym).Name = ".klp.sym.vmlinux.saved_command_lane,0" }},
+		{name: "klp-symbol-missing/module", code: verify.CodeKlpMissing, change: func(m *mod) { m.symbol(".klp.sym.pktgen.pg_net_id,0").Name = ".klp.sym.pktgen.pg_net_ie,0" }},
+		{name: "klp-symbol-missing/init", code: verify.CodeKlpMissing, change: func(m *mod) { m.symbol(".klp.sym.pktgen.pg_net_id,0").Name = ".klp.sym.pktgen.init_module,0" }},
+		{name: "klp-symbol-ambiguous", code: verify.CodeKlpAmbig, change: func(m *mod) { m.symbol(savedSym).Name = ".klp.sym.vmlinux.user_read,0" }},
+		{name: "klp-symbol-position", code: verify.CodeKlpPosition, change: func(m *mod) { m.symbol(savedSym).Name = ".klp.sym.vmlinux.user_read,3" }},
+		{name: "klp-rela-ordinary", code: verify.CodeKlpOrdinary, change: func(m *mod) { m.rela(".text", vmText).Relocs[0].Sym = m.symbol("cmdline_proc_show") }},
+		{name: "export-unknown", code: verify.CodeExport, change: func(m *mod) { m.symbol("seq_printf").Name = "seq_printg" }},
+		{name: "export-crc", code: verify.CodeCRC, change: func(m *mod) { version(m, "seq_printf")[0] ^= 1 }},
+		{name: "export-crc/none", code: verify.CodeCRC, change: func(m *mod) { version(m, "seq_printf")[8] = 'x' }},
+		{name: "export-crc/layout", code: verify.CodeCRC, change: func(m *mod) { version(m, "module_layout")[8] = 'x' }},
+		{name: "relocation/type", code: verify.CodeReloc, change: func(m *mod) { m.section(".text").Relocs[0].Type = uint32(elf.R_X86_64_GOTPCREL) }},
+		{name: "relocation/bytes", code: verify.CodeReloc, change: func(m *mod) { s := m.section(".text"); s.Data[s.Relocs[0].Offset] = 1 }},
+		{name: "relocation-overlap", code: verify.CodeOverlap, change: func(m *mod) { s := m.section(".text"); s.Relocs[1].Offset = s.Relocs[0].Offset + 2 }},
+		{name: "special-section/size", code: verify.CodeSpecial, change: func(m *mod) { s := m.section("__jump_table"); s.Data = append(s.Data, 0) }},
+		{name: "special-section/owner", code: verify.CodeSpecial, change: func(m *mod) { s := m.section("__ex_table"); s.Relocs = s.Relocs[1:] }},
+		{name: "module-special-reference/section", code: verify.CodeLate, change: func(m *mod) {
 			m.rela("__jump_table", ".klp.rela.vmlinux.__jump_table").Name = ".klp.rela.pktgen.__jump_table"
 		}},
-		{"module-special-reference/code", verify.CodeLate, func(m *mod) {
+		{name: "module-special-reference/code", code: verify.CodeLate, change: func(m *mod) {
 			s := m.section(".retpoline_sites")
 			s.Relocs[0].Sym, s.Relocs[0].Addend = anchor(m.f, ".text"), int64(m.rela(".text", modText).Relocs[0].Offset)-1
 		}},
-		{"orc/none", verify.CodeOrc, func(m *mod) {
+		{name: "orc/none", code: verify.CodeOrc, change: func(m *mod) {
 			m.f.Sections = slices.DeleteFunc(m.f.Sections, func(s *object.Section) bool { return strings.HasPrefix(s.Name, ".orc") })
 			m.f.Symbols = slices.DeleteFunc(m.f.Symbols, func(s *object.Symbol) bool { return s.Section != nil && strings.HasPrefix(s.Section.Name, ".orc") })
 		}},
-		{"orc/parallel", verify.CodeSpecial, func(m *mod) { s := m.section(".orc_unwind"); s.Data = s.Data[6:] }},
-		{"symbol/common", verify.CodeSymbol, func(m *mod) {
+		{name: "orc/parallel", code: verify.CodeSpecial, change: func(m *mod) { s := m.section(".orc_unwind"); s.Data = s.Data[6:] }},
+		{name: "symbol/common", code: verify.CodeSymbol, change: func(m *mod) {
 			m.f.Symbols = append(m.f.Symbols, &object.Symbol{Name: "common", Bind: 1, Shndx: object.Common})
 		}},
 	}
@@ -281,14 +308,16 @@ func anchor(f *object.File, name string) *object.Symbol {
 }
 
 // apply makes a mutant of a module.
-func (x *mutant) apply(t *testing.T, data []byte, facts *klp.Facts) []byte {
+func (x *mutant) apply(t testing.TB, k *kernel.Kernel, data []byte, facts *klp.Facts) []byte {
 	t.Helper()
 	f, err := object.Read(data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &mod{t, f, facts}
-	x.change(m)
+	m := &mod{t, k, f, facts}
+	if x.change != nil {
+		x.change(m)
+	}
 	for _, s := range f.Sections {
 		if s.Data != nil {
 			s.Size = uint64(len(s.Data))
@@ -298,21 +327,37 @@ func (x *mutant) apply(t *testing.T, data []byte, facts *klp.Facts) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if x.raw != nil {
+		out = x.raw(out)
+	}
 	return out
 }
 
-func TestObjections(t *testing.T) {
+func TestFindings(t *testing.T) {
 	k := kerneltest.Open(t)
 	data := good(t, k)
 	facts, err := klp.FactsOf(k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, x := range mutants() {
+	v, err := verify.New(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range slices.Concat(mutants(), oddities()) {
 		t.Run(x.name, func(t *testing.T) {
-			r := check(t, k, x.apply(t, data, facts))
-			if !slices.ContainsFunc(r.Objections, func(o verify.Objection) bool { return o.Code == x.code }) {
-				t.Errorf("objections %v, want one with code %s", r.Objections, x.code)
+			r, err := v.Check(x.apply(t, k, data, facts))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := slices.Concat(r.Objections, r.Warnings, r.Notes)
+			if !slices.ContainsFunc(all, func(f verify.Finding) bool {
+				return f.Code == x.code && f.Severity == verify.SeverityOf(x.code) && f.What != ""
+			}) {
+				t.Errorf("findings %v, want one with code %s", all, x.code)
+			}
+			if verify.SeverityOf(x.code) != verify.Objection && !r.OK() && !x.more {
+				t.Errorf("objections %v", r.Objections)
 			}
 		})
 	}
@@ -327,8 +372,9 @@ func TestUncoveredCodeIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := mutant{change: func(m *mod) { m.symbol(".Ltail").Name = "tail" }}
-	r := check(t, k, x.apply(t, good(t, k), facts))
-	if !r.OK() || len(r.Warnings) != 1 || r.Warnings[0].Code != verify.CodeUncovered || r.Warnings[0].Where != "tail" {
+	r := check(t, k, x.apply(t, k, good(t, k), facts))
+	i := slices.IndexFunc(r.Warnings, func(f verify.Finding) bool { return f.Code == verify.CodeUncovered })
+	if !r.OK() || len(r.Warnings) != 2 || i < 0 || r.Warnings[i].Where != "tail" {
 		t.Errorf("objections %v, warnings %v", r.Objections, r.Warnings)
 	}
 }

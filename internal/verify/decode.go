@@ -3,6 +3,7 @@
 package verify
 
 import (
+	"bytes"
 	"debug/elf"
 	"fmt"
 	"sort"
@@ -17,12 +18,20 @@ type where struct {
 	off uint64
 }
 
+// errTooMany says that there is no use in reading on.
+var errTooMany = fmt.Errorf("it has more than %d functions or %d objects to replace: nothing further was looked at", maxFuncs, maxObjects)
+
 // pointers indexes the 64-bit pointers that relocations write.
 type pointers map[where]where
 
 // decode follows the module's relocations from struct klp_patch to the
 // functions, as klp_enable_patch will follow the pointers.
-func (m *Module) decode(f *klp.Facts) error {
+func (m *Module) decode(f *klp.Facts) (err error) {
+	defer func() {
+		if err != nil {
+			m.Objects = nil // half a list would be taken for all
+		}
+	}()
 	if f.Object.Size < 16 || f.Func.Size < 24 || f.Patch.Size < 16 {
 		return fmt.Errorf("the facts about the kernel's livepatch structures are empty: read them with klp.FactsOf")
 	}
@@ -39,8 +48,11 @@ func (m *Module) decode(f *klp.Facts) error {
 	if f.Patch.Replace < patch.s.Size-patch.off && patch.off+f.Patch.Replace < uint64(len(patch.s.Data)) {
 		m.Replace = patch.s.Data[patch.off+f.Patch.Replace] != 0
 	}
+	if m.States, err = p.states(where{patch.s, patch.off + f.Patch.States}); err != nil {
+		return err
+	}
 	at := p[where{patch.s, patch.off + f.Patch.Objs}]
-	for {
+	for count := 0; ; {
 		o, end, err := m.decodeObject(p, f, at)
 		if err != nil {
 			return err
@@ -49,6 +61,9 @@ func (m *Module) decode(f *klp.Facts) error {
 			return nil
 		}
 		m.Objects = append(m.Objects, *o)
+		if count += len(o.Funcs); count > maxFuncs || len(m.Objects) > maxObjects {
+			return errTooMany
+		}
 		at.off += f.Object.Size
 	}
 }
@@ -117,11 +132,40 @@ func (p pointers) text(at where) (string, bool, error) {
 	if err != nil || null {
 		return "", null, err
 	}
-	s, ok := to.s.CString(to.off)
-	if !ok {
-		return "", false, fmt.Errorf("the name at %s+%#x has no end", to.s.Name, to.off)
+	name := to.s.Data[min(to.off, uint64(len(to.s.Data))):]
+	name = name[:min(len(name), maxName)]
+	end := bytes.IndexByte(name, 0)
+	if end < 0 {
+		return "", false, fmt.Errorf("the name at %s+%#x has no end, or is longer than %d bytes", to.s.Name, to.off, maxName)
 	}
-	return s, false, nil
+	return string(name[:end]), false, nil
+}
+
+// states reads the array at a pointer: struct klp_state of linux/livepatch.h,
+// an id, a version and a pointer that is for the livepatch itself. It ends with
+// id 0 (klp_for_each_state).
+func (p pointers) states(at where) ([]State, error) {
+	to, null, err := p.pointer(at)
+	if err != nil || null {
+		return nil, err
+	}
+	var out []State
+	for ; ; to.off += 24 {
+		id, err := word(to)
+		if err != nil {
+			return nil, err
+		}
+		if id == 0 {
+			return out, nil
+		}
+		version, err := word(where{to.s, to.off + 8})
+		if err != nil {
+			return nil, err
+		}
+		if out = append(out, State{id, uint32(version)}); len(out) > maxStates {
+			return nil, fmt.Errorf("it has more than %d states", maxStates)
+		}
+	}
 }
 
 func (m *Module) decodeObject(p pointers, f *klp.Facts, at where) (*Object, bool, error) {
@@ -157,7 +201,9 @@ func (m *Module) decodeObject(p pointers, f *klp.Facts, at where) (*Object, bool
 		if end {
 			return o, false, nil
 		}
-		o.Funcs = append(o.Funcs, *fn)
+		if o.Funcs = append(o.Funcs, *fn); len(o.Funcs) > maxFuncs {
+			return nil, false, errTooMany
+		}
 		funcs.off += f.Func.Size
 	}
 }
@@ -182,7 +228,7 @@ func (m *Module) decodeFunc(p pointers, f *klp.Facts, at where) (*Func, bool, er
 	if unnamed || none {
 		return nil, false, fmt.Errorf("function entry at %s+%#x has no name or no replacement", at.s.Name, at.off)
 	}
-	fn := &Func{OldName: name, Sympos: pos, Section: code.s.Name, Offset: code.off}
+	fn := &Func{OldName: name, Sympos: pos, Section: code.s.Name, Offset: code.off, at: code.s}
 	fn.New, fn.Size = m.kernelSize(code)
 	return fn, false, nil
 }

@@ -43,7 +43,7 @@ func readHeaders(d []byte) ([]rawSection, error) {
 		return nil, fmt.Errorf("section 0 is not empty")
 	}
 	var out []rawSection
-	symtabs := 0
+	symtabs, total := 0, uint64(0)
 	for i := uint64(1); i < num; i++ {
 		h := at(i)
 		s := rawSection{
@@ -58,6 +58,11 @@ func readHeaders(d []byte) ([]rawSection, error) {
 		if s.kind != elf.SHT_NULL && s.kind != elf.SHT_NOBITS {
 			if _, err := contents(d, h); err != nil {
 				return nil, fmt.Errorf("section %s: %w", s.name, err)
+			}
+			// Sections that share their bytes would make the work more than the
+			// file's size bounds. No linker does that.
+			if total += s.size; total > uint64(len(d)) {
+				return nil, fmt.Errorf("section %s: the sections overlap, or the file has not all of them", s.name)
 			}
 		}
 		if s.align > 4096 || s.align&(s.align-1) != 0 {

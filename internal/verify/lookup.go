@@ -5,8 +5,10 @@ package verify
 import (
 	"debug/elf"
 	"fmt"
+	"slices"
 	"strings"
 
+	"kmend/internal/kernel"
 	"kmend/internal/object"
 )
 
@@ -18,10 +20,18 @@ type moduleSymbols struct {
 	// loaded, and over the part that survives once it is live
 	// (kernel/module/kallsyms.c, add_kallsyms and is_core_symbol).
 	coming, live map[string][]*object.Symbol
-	fentry       map[where]bool // places that __mcount_loc names
+	fentry       map[where]bool     // places that __mcount_loc names
+	byPlace      map[where][]string // names of live symbols; see place
 }
 
+// module returns a module of the kernel, read once.
 func (c *checker) module(name string) *moduleSymbols {
+	if !c.asked[name] {
+		if len(c.asked) == maxModules {
+			return &moduleSymbols{err: fmt.Errorf("it is one of more than %d modules of this livepatch, and was not looked at", maxModules)}
+		}
+		c.asked[name] = true
+	}
 	if s := c.mods[name]; s != nil {
 		return s
 	}
@@ -91,7 +101,7 @@ func pick(n int, sympos uint64) (int, *trouble) {
 	return int(sympos - 1), nil
 }
 
-// findInModule finds a symbol as the kernel does at both times it may look.
+// find finds a symbol as the kernel does at both times it may look.
 func (s *moduleSymbols) find(name string, sympos uint64) (*object.Symbol, *trouble) {
 	live := s.live[name]
 	i, bad := pick(len(live), sympos)
@@ -107,6 +117,55 @@ func (s *moduleSymbols) find(name string, sympos uint64) (*object.Symbol, *troub
 		return nil, &trouble{ambiguous: true, text: "init code has the name too, so which one is meant depends on whether the module is live yet"}
 	}
 	return live[i], nil
+}
+
+// place describes a symbol of the module.
+func (s *moduleSymbols) place(module string, y *object.Symbol) *Place {
+	p := &Place{Object: module, Type: "d", Size: y.Size}
+	if isText(y) {
+		p.Type = "t"
+	}
+	if y.Section == nil {
+		p.Section, p.Offset = "*ABS*", y.Value
+		return p
+	}
+	p.Section, p.Offset = y.Section.Name, y.Value
+	if s.byPlace == nil {
+		s.byPlace = map[where][]string{}
+		for _, list := range s.live {
+			for _, o := range list {
+				if o.Section != nil && !hiddenName(o.Name) && elf.SymType(o.Kind) != elf.STT_FILE {
+					at := where{o.Section, o.Value}
+					s.byPlace[at] = append(s.byPlace[at], o.Name)
+				}
+			}
+		}
+	}
+	p.Twins = others(s.byPlace[where{y.Section, y.Value}], y.Name)
+	return p
+}
+
+// placeInImage describes a symbol of vmlinux.
+func (v *Verifier) placeInImage(s kernel.Symbol) *Place {
+	p := &Place{Object: vmlinux, Address: fmt.Sprintf("%#x", s.Addr), Type: string(s.Type), Size: v.im.Symbols().Size(s)}
+	if s.Type == 'A' || s.Type == 'a' {
+		return p // per-CPU offsets: what is at the same number need not be the same thing
+	}
+	var names []string
+	for _, o := range v.im.Symbols().At(s.Addr) {
+		if (o.Type|0x20 == 't') == (s.Type|0x20 == 't') {
+			names = append(names, o.Name)
+		}
+	}
+	p.Twins = others(names, s.Name)
+	return p
+}
+
+// others returns the names that are not the one given, sorted, each once.
+func others(names []string, name string) []string {
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // isText reports whether a shipped module's symbol is a function.

@@ -96,7 +96,7 @@ func TestFentryWitnesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &checker{k: k, im: im}
+	c := &Verifier{k: k, im: im}
 	for name, traceable := range map[string]bool{"vfs_read": true, "cmdline_proc_show": true, "do_exit": true, "copy_user_generic_string": false, "native_sched_clock": false, "ftrace_ops_list_func": false} {
 		list := im.Symbols().Lookup(name)
 		if len(list) == 0 && name == "ftrace_ops_list_func" {

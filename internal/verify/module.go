@@ -19,16 +19,17 @@ var le = binary.LittleEndian
 
 // Module is what a livepatch module says about itself.
 type Module struct {
-	Name     string      // modinfo name
-	Info     []InfoTag   // modinfo, in order
-	BuildID  string      // of the module's own GNU build-id note, hex; "" if it has none
-	Sections []Section   // all sections, in file order
-	Exports  []Export    // undefined symbols, by name
-	Symbols  []KlpSymbol // .klp.sym symbols, by object and name
-	Relocs   []KlpRelocs // .klp.rela sections, in file order
+	Name     string      `json:"name"`         // modinfo name
+	Info     []InfoTag   `json:"modinfo"`      // in order
+	BuildID  string      `json:"build_id"`     // of the module's own GNU build-id note, hex; "" if it has none
+	Sections []Section   `json:"-"`            // all sections, in file order
+	Exports  []Export    `json:"exports"`      // undefined symbols, by name
+	Symbols  []KlpSymbol `json:"-"`            // .klp.sym symbols, by object and name
+	Relocs   []KlpRelocs `json:"klp_sections"` // .klp.rela sections, in file order
 	// Objects are the patched objects; nil if no Facts were given.
-	Objects []Object
-	Replace bool // klp_patch.replace
+	Objects []Object `json:"objects"`
+	Replace bool     `json:"replace"` // klp_patch.replace
+	States  []State  `json:"states"`  // klp_patch.states
 
 	file *object.File
 	raw  []rawSection
@@ -37,7 +38,10 @@ type Module struct {
 }
 
 // InfoTag is one modinfo entry.
-type InfoTag struct{ Tag, Value string }
+type InfoTag struct {
+	Tag   string `json:"tag"`
+	Value string `json:"value"`
+}
 
 // Section is one section as its header has it.
 type Section struct {
@@ -50,11 +54,12 @@ type Section struct {
 
 // Export is a symbol that the module loader has to find.
 type Export struct {
-	Name       string
-	CRC        uint32
-	HasVersion bool // __versions has a record of it
-	Weak       bool
-	Relocs     int // relocations that name it
+	Name       string `json:"name"`
+	CRC        uint32 `json:"crc"`
+	HasVersion bool   `json:"has_version"` // __versions has a record of it
+	Weak       bool   `json:"weak"`
+	Relocs     int    `json:"relocations"` // that name it
+	Object     string `json:"object"`      // what exports it in the kernel; "" if nothing does, or not looked up
 }
 
 // KlpSymbol is a symbol that the livepatch core has to find.
@@ -66,30 +71,41 @@ type KlpSymbol struct {
 
 // KlpRelocs is one .klp.rela section.
 type KlpRelocs struct {
-	Section string // its name
-	Object  string // the object that decides when it is applied
-	Target  string // the section it modifies
-	Count   int
+	Section string `json:"section"` // its name
+	Object  string `json:"object"`  // the object that decides when it is applied
+	Target  string `json:"target"`  // the section it modifies
+	Count   int    `json:"relocations"`
 }
 
 // Object is one patched object.
 type Object struct {
-	Name      string // "vmlinux" for NULL
-	Named     bool   // the module gives it a name; false for NULL, which is vmlinux
-	Callbacks bool   // it has callbacks
-	Funcs     []Func
+	Name      string `json:"name"`      // "vmlinux" for NULL
+	Named     bool   `json:"named"`     // the module gives it a name; false for NULL, which is vmlinux
+	Callbacks bool   `json:"callbacks"` // it has callbacks
+	Funcs     []Func `json:"functions"`
 }
 
 // Func is one replaced function.
 type Func struct {
-	OldName string
-	Sympos  uint64
-	New     string // name of the new function, "" if no symbol is there
-	Section string // where it is in the module
-	Offset  uint64
+	OldName string `json:"old_name"`
+	Sympos  uint64 `json:"sympos"`
+	New     string `json:"new_name"` // name of the new function, "" if no symbol is there
+	Section string `json:"section"`  // where it is in the module
+	Offset  uint64 `json:"offset"`
 	// Size is what the kernel will take for its size at least: the distance to
 	// the next named symbol of the section, or to the section's end.
-	Size uint64
+	Size uint64 `json:"size"`
+	// Old is the function that is replaced; nil if it was not looked for, or
+	// cannot be replaced: then an objection says why.
+	Old *Place `json:"old"`
+
+	at *object.Section // Section
+}
+
+// State is a state of the system that the livepatch changes: struct klp_state.
+type State struct {
+	ID      uint64 `json:"id"`
+	Version uint32 `json:"version"`
 }
 
 // Limits of the kernel's parser (kernel/livepatch/core.c).
@@ -97,6 +113,18 @@ const (
 	vmlinux       = klp.Vmlinux
 	maxObjectName = 55
 	maxSymbolName = 511
+)
+
+// Limits of what is looked at. A file beyond them is no livepatch that anybody
+// made on purpose; the lists in one can refer to each other, so its size alone
+// does not bound the work.
+const (
+	MaxSize    = 64 << 20 // bytes of a module
+	maxFuncs   = 10000    // replaced functions, in all objects
+	maxObjects = 500      // patched objects
+	maxModules = 64       // modules of the kernel that are read for one livepatch
+	maxName    = 4096     // bytes of a name in the livepatch structures
+	maxStates  = 1000
 )
 
 const (
@@ -123,11 +151,14 @@ func Inspect(data []byte, facts *klp.Facts) (*Module, error) {
 }
 
 func read(data []byte) (*Module, error) {
-	f, err := object.Read(data)
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("it has %d bytes, more than %d: strip its debug information", len(data), MaxSize)
+	}
+	raw, err := readHeaders(data)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := readHeaders(data)
+	f, err := object.Read(data)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +238,7 @@ func (m *Module) readExports() {
 	for _, s := range m.file.Symbols {
 		if s.IsUndefined() {
 			crc, ok := versions[s.Name]
-			m.Exports = append(m.Exports, Export{s.Name, crc, ok, elf.SymBind(s.Bind) == elf.STB_WEAK, uses[s]})
+			m.Exports = append(m.Exports, Export{Name: s.Name, CRC: crc, HasVersion: ok, Weak: elf.SymBind(s.Bind) == elf.STB_WEAK, Relocs: uses[s]})
 		}
 	}
 	if crc, ok := versions["module_layout"]; ok {
