@@ -17,7 +17,7 @@ import (
 
 // newVerifyCmd is "kmend verify": would this livepatch do what it says?
 func newVerifyCmd(a *app) *cobra.Command {
-	var name string
+	var name, cert string
 	c := &cobra.Command{
 		Use:   "verify MODULE.ko…",
 		Short: "Hold anybody's live patch against a kernel, without its source",
@@ -46,10 +46,12 @@ The module may be compressed (xz, gzip, zstd).`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"ko", "ko.xz", "ko.gz", "ko.zst"}, cobra.ShellCompDirectiveFilterFileExt
 		},
-		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), name, args) },
+		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), name, cert, args) },
 	}
 	c.Flags().StringVarP(&name, "kernel", "k", "", "the kernel to hold them against (default: the running one, or the only one added)")
 	_ = c.RegisterFlagCompletionFunc("kernel", completeKernels)
+	c.Flags().StringVar(&cert, "cert", "", "certificate (PEM or DER) to judge signatures by, if it is their signer's")
+	_ = c.MarkFlagFilename("cert")
 	return c
 }
 
@@ -71,7 +73,11 @@ type verifyModule struct {
 	Report *verify.Report `json:"report"`
 }
 
-func (a *app) verify(ctx context.Context, name string, files []string) error {
+func (a *app) verify(ctx context.Context, name, cert string, files []string) error {
+	signatures, err := signaturesOf(cert)
+	if err != nil {
+		return err
+	}
 	k, err := kernel.Open(name)
 	if err != nil {
 		return err
@@ -81,6 +87,7 @@ func (a *app) verify(ctx context.Context, name string, files []string) error {
 	if err != nil {
 		return err
 	}
+	v.Signatures = signatures
 	answer := verifyAnswer{Version: 1, Kernel: k.Name, BuildID: k.BuildID, Together: []verify.Finding{}}
 	var reports []*verify.Report
 	for i, file := range files {
