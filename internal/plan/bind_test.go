@@ -24,6 +24,7 @@ type bindCase struct {
 	before, after string
 	part          string
 	renamed       string   // names by spaces, instead of foo
+	copied        string   // functions that the extractor says it copied
 	narrowed      string   // functions that the audit found fitted to their callers
 	asIs          bool     // edits are to come
 	refused       []string // codes with symbols
@@ -73,7 +74,10 @@ var bindCases = []bindCase{
 		part:  "int cb(int), each(int (*)(int)); int klpp_foo(int x) { return each(cb); }", binds: "cb→cb", included: "foo function"},
 	{name: "callback, copied", before: fooWas + "static int cb(int x) { return h(x); } int each(int (*)(int)); int bar(void) { return each(cb); }",
 		after: "int g(int), h(int), each(int (*)(int)); static int cb(int x) { return h(x); } int foo(int x) { return each(cb); } int bar(void) { return each(cb); }",
-		part:  "int h(int), each(int (*)(int)); static int cb(int x) { return h(x); } int klpp_foo(int x) { return each(cb); }", refused: []string{"extracted-data cb"}},
+		part:  "int h(int), each(int (*)(int)); static int cb(int x) { return h(x); } int klpp_foo(int x) { return each(cb); }", copied: "cb", refused: []string{"extracted-data cb"}},
+	{name: "callback of a header", before: fooWas + "static int cb(int x) { return h(x); } int each(int (*)(int)); int bar(void) { return each(cb); }",
+		after: "int g(int), h(int), each(int (*)(int)); static int cb(int x) { return h(x); } int foo(int x) { return each(cb); } int bar(void) { return each(cb); }",
+		part:  "int h(int), each(int (*)(int)); static int cb(int x) { return h(x); } int klpp_foo(int x) { return each(cb); }", binds: "cb→cb", included: "foo function"},
 	{name: "helper that GCC inlined everywhere", before: "int g(int);\n" + helperIn + "int foo(int x) { return helper(x) + 1; }", after: "int g(int);\n" + helperIn + "int foo(int x) { return helper(x) + 2; }",
 		part: "int helper(int); int klpp_foo(int x) { return helper(x) + 2; }", copy: "helper"},
 	{name: "the same, copied", before: "int g(int);\n" + helperIn + "int foo(int x) { return helper(x) + 1; }", after: "int g(int);\n" + helperIn + "int foo(int x) { return helper(x) + 2; }",
@@ -193,7 +197,7 @@ func (c *bindCase) bind(t *testing.T, p *Plan) (*work, error) {
 	for _, n := range strings.Fields(c.narrowed) {
 		b.audited["a.c"].narrowed = append(b.audited["a.c"].narrowed, oracle.Change{Symbol: n, What: "it differs"})
 	}
-	o := &SourceObject{Source: "a.c", File: "livepatch_a.c", Renamed: map[string]string{}}
+	o := &SourceObject{Source: "a.c", File: "livepatch_a.c", Renamed: map[string]string{}, Copied: strings.Fields(c.copied)}
 	if c.renamed == "" {
 		c.renamed = "foo"
 	}

@@ -38,10 +38,6 @@ const (
 	// RuleInlining: the accounts of the two compiles do not have the same bodies
 	// in the function. Taken as a reason only where the texts are equal.
 	RuleInlining = "inlining"
-	// RuleOrder: the accounts have the same bodies in the function, and its code
-	// refers to the same things as often, but GCC chose other registers or put
-	// the code in another order. Only where the texts are equal.
-	RuleOrder = "order"
 	// RuleNotInlined: a helper that the unit has in its callers only is a
 	// function of its own in the part. Only where the texts are equal.
 	RuleNotInlined = "callee-not-inlined"
@@ -229,9 +225,6 @@ func (in *proofInput) judge(p *Proof, it *delta.Item, f *delta.ExtractedFunc, kn
 	case f != nil && in.dataLost(f) == "":
 		p.count(RuleInlining, differing(bodiesIn(in.wholeDump, it.Name), bodiesIn(in.partDump, it.Name)))
 		p.count(RuleClone, clones)
-		if len(p.Rules) == 0 && sameUses(f.Whole, it) {
-			p.count(RuleOrder, 1)
-		}
 	}
 	if len(p.Rules) > 0 {
 		p.Verdict = ProofNamed

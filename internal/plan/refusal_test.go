@@ -146,6 +146,9 @@ func TestEveryCodeHasACase(t *testing.T) {
 		plan.CodeExtractedData:   "TestBind, TestSourceWayRefuses",
 		plan.CodeExtractedText:   "TestSourceWayRefuses",
 		plan.CodeCloneReplaced:   "TestBind",
+		plan.CodeNotExtracted:    "of package extract: TestCases there",
+		plan.CodePolicy:          "of package extract: TestCases there, TestExtractRefuses in cmd/kmend",
+		plan.CodeWaysDisagree:    "TestSourceWay",
 	}
 	for _, code := range codes(t) {
 		has := slices.ContainsFunc(refusalCases, func(c refusalCase) bool { return c.code == code })

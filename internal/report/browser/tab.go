@@ -211,11 +211,11 @@ func (tab *Tab) Click(selector string) {
 }
 
 // Screenshot writes a picture of what is seen, or of the whole page, as PNG into
-// the directory that $KMEND_SCREENSHOTS names, for people. Without that it does
+// the directory that $KMEND_TEST_SCREENSHOTS names, for people. Without that it does
 // nothing.
 func (tab *Tab) Screenshot(name string, whole bool) {
 	tab.t.Helper()
-	dir := os.Getenv("KMEND_SCREENSHOTS")
+	dir := os.Getenv("KMEND_TEST_SCREENSHOTS")
 	if dir == "" {
 		return
 	}
