@@ -87,19 +87,9 @@ func runExtract(ctx context.Context, a *app, opt planOptions, src sourceOptions,
 		return err
 	}
 	opt.source = src
-	b, k, err := makePlan(ctx, a, opt, args)
+	_, r, k, err := planSource(ctx, a, opt, src, args)
 	if err != nil {
 		return err
-	}
-	if b.Plan.Verdict != plan.Patch {
-		return answer(a, b.Plan)
-	}
-	r, err := makeSource(ctx, a, k, b, src)
-	if err != nil {
-		return err
-	}
-	if r == nil {
-		return answer(a, b.Plan)
 	}
 	if r.Build.Plan.Verdict == plan.Patch {
 		if err := writeOutput(a, r.Build, k, dir, module, r.Write(k)); err != nil {
@@ -113,22 +103,29 @@ func runExtract(ctx context.Context, a *app, opt planOptions, src sourceOptions,
 	return nil
 }
 
+// planSource makes a plan and goes the source way. Where there is nothing to
+// extract, or it is refused, that is the answer, and an error.
+func planSource(ctx context.Context, a *app, opt planOptions, src sourceOptions, args []string) (*plan.Build, *sourceplan.Result, *kernel.Kernel, error) {
+	b, k, err := makePlan(ctx, a, opt, args)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if b.Plan.Verdict != plan.Patch {
+		return nil, nil, nil, answer(a, b.Plan)
+	}
+	r, err := makeSource(ctx, a, k, b, src)
+	if err == nil && r == nil {
+		err = answer(a, b.Plan)
+	}
+	return b, r, k, err
+}
+
 // runBoth builds the binary way and the source way and holds them against each
 // other.
 func runBoth(ctx context.Context, a *app, opt planOptions, src sourceOptions, dir string, args []string) error {
-	b, k, err := makePlan(ctx, a, opt, args)
+	b, r, k, err := planSource(ctx, a, opt, src, args)
 	if err != nil {
 		return err
-	}
-	if b.Plan.Verdict != plan.Patch {
-		return answer(a, b.Plan)
-	}
-	r, err := makeSource(ctx, a, k, b, src)
-	if err != nil {
-		return err
-	}
-	if r == nil {
-		return answer(a, b.Plan)
 	}
 	if r.Build.Plan.Verdict != plan.Patch {
 		return answer(a, r.Build.Plan)
