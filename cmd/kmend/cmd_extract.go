@@ -178,7 +178,22 @@ func editedFix(ctx context.Context, a *app, k *kernel.Kernel, opt planOptions, d
 	if len(fix) == 0 {
 		return nil, &exitError{exitNothing, fmt.Errorf("%s is as it was extracted: edit it first", dir)}
 	}
-	return fix, nil
+	return fix, sameEdits(ctx, a, k, opt, dir, fix)
+}
+
+// sameEdits extracts once more, from the source with the edits: the functions
+// must come out as the directory has them. A fix that cannot be extracted will be
+// refused for its own reasons.
+func sameEdits(ctx context.Context, a *app, k *kernel.Kernel, opt planOptions, dir string, fix []byte) error {
+	b, err := plan.Make(ctx, plan.Request{Kernel: k, Name: "livepatch_edited", Patches: []plan.Input{{Name: dir, Data: fix}}})
+	if err != nil || b.Plan.Verdict != plan.Patch {
+		return err
+	}
+	r, err := makeSource(ctx, a, k, b, opt.source)
+	if err != nil || r == nil {
+		return err
+	}
+	return editRefused(r.SameBodies(dir))
 }
 
 // editRefused makes edits that cannot be put back a refusal.

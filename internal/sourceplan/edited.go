@@ -284,3 +284,50 @@ func (e *edits) source(name string) (*edited, error) {
 	e.sources[name] = s
 	return s, nil
 }
+
+// SameBodies reports whether the functions that are replaced have in a directory
+// the very text that they have in r, which was extracted again from the source
+// with the directory's edits: so nothing went to another place than it should.
+func (r *Result) SameBodies(dir string) error {
+	var texts []string
+	for _, u := range r.Units {
+		texts = append(texts, string(u.File.Text))
+	}
+	now := strings.Join(texts, "\n")
+	files, err := filepath.Glob(filepath.Join(dir, "*.c"))
+	if err != nil {
+		return fmt.Errorf("read an extracted directory: %w", err)
+	}
+	for _, file := range files {
+		text, err := readEdited(file)
+		if err != nil {
+			return err
+		}
+		for _, m := range defined.FindAllStringSubmatchIndex(string(text), -1) {
+			name, body := string(text[m[2]:m[3]]), bodyFrom(string(text[m[0]:]))
+			again := -1
+			for _, n := range defined.FindAllStringSubmatchIndex(now, -1) {
+				if now[n[2]:n[3]] == name {
+					again = n[0]
+				}
+			}
+			if again < 0 || body == "" || bodyFrom(now[again:]) != body {
+				return &EditError{File: filepath.Base(file), Why: fmt.Sprintf("with its edits in the source, %s does not come out as it is here; write the fix as a patch", name)}
+			}
+		}
+	}
+	return nil
+}
+
+// defined finds the line that begins the definition of a replaced function.
+var defined = regexp.MustCompile(`(?m)^[A-Za-z_][^;{}=#"]*?\b(` + extract.Prefix + `\w+)\([^;{}]*\n?\{\n`)
+
+// bodyFrom is the body of the definition at the start of a text.
+func bodyFrom(text string) string {
+	_, rest, ok := strings.Cut(text, "{\n")
+	body, _, end := strings.Cut(rest, "\n}\n")
+	if !ok || !end {
+		return ""
+	}
+	return body
+}
