@@ -10,14 +10,19 @@ import (
 	"kmend/internal/extract"
 )
 
-// unequal holds the functions of an extracted file against those of the unit,
-// token by token after macro expansion, and names the first that differs. What
-// may differ: the new name, linkage (static), and the numbers that GCC's
-// __COUNTER__ gives.
+// unequal holds the functions of an extracted file, those of its headers among
+// them, and the variables that it initialises against the unit's, token by token
+// after macro expansion, and names the first that differs. What may differ: the
+// new name, linkage (static), and the numbers that GCC's __COUNTER__ gives. Headers
+// count, since an #include that was left out may have made another one read
+// differently.
 func unequal(part, unit *text, renamed map[string]string) string {
 	for i := range part.unit.Items {
 		it := &part.unit.Items[i]
-		if it.Kind != csyntax.Function || !mainText(part, it) {
+		if it.Kind != csyntax.Function {
+			if name := initialised(part, it); name != "" && !sameValue(part, unit, it, name) {
+				return name
+			}
 			continue
 		}
 		name := functionName(part.unit, it)
@@ -26,14 +31,55 @@ func unequal(part, unit *text, renamed map[string]string) string {
 			orig = n
 		}
 		def := definition(unit, orig)
-		if def == nil {
-			return orig
-		}
-		if !slices.Equal(words(part.unit, it, renamed), words(unit.unit, def, nil)) {
+		if def == nil || !slices.Equal(words(part.unit, it, renamed), words(unit.unit, def, nil)) {
 			return orig
 		}
 	}
 	return ""
+}
+
+// initialised is the variable that an item of the file itself defines with a
+// value; "" if it defines none, or several.
+func initialised(t *text, it *csyntax.Item) string {
+	name := ""
+	for i := range it.Decls {
+		d := &it.Decls[i]
+		if d.Kind != csyntax.Var || d.Init < 0 {
+			continue
+		}
+		if name != "" || !mainText(t, it) {
+			return ""
+		}
+		name = t.unit.Names.Text(d.Name)
+	}
+	return name
+}
+
+// sameValue compares the initialisers of a variable that each of two texts
+// defines.
+func sameValue(part, unit *text, it *csyntax.Item, name string) bool {
+	value := func(t *text, it *csyntax.Item) []string {
+		for i := range it.Decls {
+			if d := &it.Decls[i]; d.Init >= 0 && t.unit.Names.Text(d.Name) == name {
+				var out []string
+				for k := d.Init; k < it.Last; k++ {
+					out = append(out, counterless(fileless(t.unit.Names.Text(t.unit.Tokens[k].Name))))
+				}
+				return out
+			}
+		}
+		return nil
+	}
+	id, ok := unit.unit.Names.Lookup(name)
+	if !ok {
+		return false
+	}
+	for _, r := range unit.unit.Lookup(csyntax.Ordinary, id) {
+		if was := value(unit, &unit.unit.Items[r.Item]); was != nil {
+			return slices.Equal(was, value(part, it))
+		}
+	}
+	return false
 }
 
 // mainText reports whether an item stands in the file itself.
