@@ -28,18 +28,7 @@ const (
 // says what is about to be done, the module is put in place by rename, the state
 // file says that it is done.
 func (h *Host) Install(ctx context.Context, files []string) ([]*Outcome, error) {
-	if err := h.needRoot("install live patches"); err != nil {
-		return nil, err
-	}
-	var modules []*Module
-	for _, file := range files {
-		m, err := h.ReadModule(file)
-		if err != nil {
-			return nil, err
-		}
-		modules = append(modules, m)
-	}
-	unlock, err := h.lock(ctx)
+	modules, unlock, err := h.begin(ctx, "install live patches", files)
 	if err != nil {
 		return nil, err
 	}

@@ -50,23 +50,29 @@ func (h *Host) Load(ctx context.Context, file string, opt Options) (*Outcome, er
 // loaded; at the first that cannot be loaded it stops, and the outcomes are of
 // those before it.
 func (h *Host) LoadAll(ctx context.Context, files []string, opt Options) ([]*Outcome, error) {
-	if err := h.needRoot("load live patches"); err != nil {
-		return nil, err
-	}
-	var modules []*Module
-	for _, file := range files {
-		m, err := h.ReadModule(file)
-		if err != nil {
-			return nil, err
-		}
-		modules = append(modules, m)
-	}
-	unlock, err := h.lock(ctx)
+	modules, unlock, err := h.begin(ctx, "load live patches", files)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	return h.loadModules(ctx, modules, opt)
+}
+
+// begin reads modules and makes this process the only kmend that changes
+// something, until unlock is called. what is said to those who may not.
+func (h *Host) begin(ctx context.Context, what string, files []string) (modules []*Module, unlock func(), err error) {
+	if err := h.needRoot(what); err != nil {
+		return nil, nil, err
+	}
+	for _, file := range files {
+		m, err := h.ReadModule(file)
+		if err != nil {
+			return nil, nil, err
+		}
+		modules = append(modules, m)
+	}
+	unlock, err = h.lock(ctx)
+	return modules, unlock, err
 }
 
 // loadModules is LoadAll with the modules in memory and the lock held.
