@@ -38,25 +38,19 @@ func unequal(part, unit *text, renamed map[string]string) string {
 	return ""
 }
 
-// initialised is the variable that an item of the file itself defines with a
-// value; "" if it defines none, or several.
+// initialised is the first variable that an item of the file itself defines
+// with a value; "" if it defines none.
 func initialised(t *text, it *csyntax.Item) string {
-	name := ""
 	for i := range it.Decls {
-		d := &it.Decls[i]
-		if d.Kind != csyntax.Var || d.Init < 0 {
-			continue
+		if d := &it.Decls[i]; d.Kind == csyntax.Var && d.Init >= 0 && mainText(t, it) {
+			return t.unit.Names.Text(d.Name)
 		}
-		if name != "" || !mainText(t, it) {
-			return ""
-		}
-		name = t.unit.Names.Text(d.Name)
 	}
-	return name
+	return ""
 }
 
-// sameValue compares the initialisers of a variable that each of two texts
-// defines.
+// sameValue compares the initialiser of a variable that each of two texts
+// defines, and what follows it in the definition: further variables.
 func sameValue(part, unit *text, it *csyntax.Item, name string) bool {
 	value := func(t *text, it *csyntax.Item) []string {
 		for i := range it.Decls {

@@ -46,7 +46,8 @@ func textOf(t *testing.T, header, source string) *text {
 // of variables are.
 func TestUnequal(t *testing.T) {
 	const header = "#ifdef MODE\nstatic inline int inl(void) { return 1; }\n#else\nstatic inline int inl(void) { return 2; }\n#endif\n"
-	unit := textOf(t, header, "#define MODE\n#include \"h.h\"\nstatic const int c[] = { 3, 4 };\nstatic int f(int x) { return inl() + c[x]; }\n")
+	unit := textOf(t, header, "#define MODE\n#include \"h.h\"\nstatic const int c[] = { 3, 4 };\nstatic const int a = 1, b = 2;\nstatic int f(int x) { return inl() + c[x]; }\n")
+	const main = "#define MODE\n#include \"h.h\"\nextern const int c[2];\n"
 	for _, c := range []struct{ what, source, want string }{
 		{"the same", "#define MODE\n#include \"h.h\"\nstatic const int c[] = { 3, 4 };\nint f(int x) { return inl() + c[x]; }\n", ""},
 		{"declared", "#define MODE\n#include \"h.h\"\nextern const int c[2];\nint f(int x) { return inl() + c[x]; }\n", ""},
@@ -54,6 +55,8 @@ func TestUnequal(t *testing.T) {
 		{"another value", "#define MODE\n#include \"h.h\"\nstatic const int c[] = { 3, 5 };\nint f(int x) { return inl() + c[x]; }\n", "c"},
 		{"a header read differently", "#include \"h.h\"\nextern const int c[2];\nint f(int x) { return inl() + c[x]; }\n", "inl"},
 		{"a function that the unit has not", "#define MODE\n#include \"h.h\"\nextern const int c[2];\nint g(int x) { return inl() + c[x]; }\n", "g"},
+		{"two variables", main + "static const int a = 1, b = 2;\nint f(int x) { return inl() + c[x]; }\n", ""},
+		{"another second variable", main + "static const int a = 1, b = 3;\nint f(int x) { return inl() + c[x]; }\n", "a"},
 	} {
 		if got := unequal(textOf(t, header, c.source), unit, map[string]string{"f": "f"}); got != c.want {
 			t.Errorf("%s: %q, want %q", c.what, got, c.want)
