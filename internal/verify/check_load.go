@@ -80,8 +80,14 @@ func (c *checker) load() {
 
 // effects notes what the load does beyond replacing functions.
 func (c *checker) effects() {
-	if c.m.Replace {
+	if c.m.Replace && !c.m.replaceUnknown {
 		c.r.find(CodeReplace, "", "see that it contains their fixes", "it replaces all (klp_patch.replace): loading it disables every livepatch that is loaded, and they can be unloaded then")
+	}
+	if c.m.MadeAtInit {
+		c.r.find(CodeMadeAtInit, kpatchFuncs, "", "its init function makes struct klp_patch out of this section, as kpatch's does; that it does so, and what it does besides, was not judged")
+	}
+	if c.m.replaceUnknown {
+		c.r.find(CodeReplaceUnknown, "", "ask who made it, or look at the states of other livepatches after a load elsewhere", "whether it replaces all livepatches that are loaded is decided by its init function, and was not found in there: it is taken as if it did")
 	}
 	for _, s := range c.m.file.Sections {
 		if !strings.HasPrefix(s.Name, ".init.text") {

@@ -107,14 +107,14 @@ func (c *checker) late(s *object.Section, x *object.RelaSection, spans []span) {
 // transition waits for ever.
 func (c *checker) orc(entries []special.Entry) {
 	type entry struct {
-		at   uint64
-		stop bool
+		at          uint64
+		stop, entry bool
 	}
 	table := map[*object.Section][]entry{}
 	for _, e := range entries {
 		if e.Orc != nil {
 			// struct orc_entry: sp_reg in the low bits of byte 4; 0 is a terminator (end is for entry code).
-			table[e.Code] = append(table[e.Code], entry{e.At, e.Orc[4]&0xf == 0 && e.Orc[5]&4 == 0})
+			table[e.Code] = append(table[e.Code], entry{e.At, e.Orc[4]&0xf == 0 && e.Orc[5]&4 == 0, atEntry(e.Orc)})
 			c.r.Checked.OrcEntries++
 		}
 	}
@@ -130,7 +130,9 @@ func (c *checker) orc(entries []special.Entry) {
 		}
 		list := table[f.Section]
 		i := sort.Search(len(list), func(i int) bool { return list[i].at > f.Value })
-		if i == 0 || list[i-1].stop || list[i-1].at != f.Value {
+		// objtool leaves out an entry that equals the one before it, and a function
+		// that follows another one without padding has what that returned with.
+		if i == 0 || list[i-1].stop || list[i-1].at != f.Value && !list[i-1].entry {
 			c.r.find(CodeOrc, f.Name, "run objtool on the object", "no unwind data for its start: its callers' stacks cannot be read and transitions stall")
 			continue
 		}
@@ -144,6 +146,14 @@ func (c *checker) orc(entries []special.Entry) {
 			}
 		}
 	}
+}
+
+// atEntry reports whether an entry describes the stack where a function starts:
+// the return address on top, nothing else known (asm/orc_types.h, struct
+// orc_entry of 6 bytes: sp_offset, bp_offset, then sp_reg and bp_reg, type).
+func atEntry(e []byte) bool {
+	const regSP = 5 // ORC_REG_SP
+	return le.Uint16(e) == 8 && e[4] == regSP && e[5] == 0
 }
 
 // filler reports whether bytes are only int3 and one-byte nop, which objtool

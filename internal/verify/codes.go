@@ -66,25 +66,26 @@ const (
 
 // Codes of warnings.
 const (
-	CodeNoExit      = "cannot-unload"   // no exit function
-	CodeNoFunction  = "object-empty"    // object of which no function is replaced
-	CodeCallbacks   = "callbacks"       // callbacks, which are not judged
-	CodeTwin        = "function-twin"   // the replaced function has further names
-	CodeReload      = "module-reload"   // patched module cannot be loaded again
-	CodeSlow        = "slow-load"       // many walks of the kernel's symbol table
-	CodeExportWeak  = "export-weak"     // weak undefined symbol that nothing exports: 0
-	CodeExportOwner = "export-module"   // plain use of a module's export: that module must be loaded first
-	CodeDepends     = "depends"         // modinfo depends does not fit
-	CodeExports     = "exports-symbols" // the livepatch exports symbols
-	CodePerCPU      = "percpu-data"     // per-CPU data of its own
-	CodeBTF         = "btf"             // .BTF section
-	CodeInitRef     = "init-reference"  // code that stays refers to a section that is freed
-	CodeOrcHoles    = "orc-holes"       // code without ORC data
-	CodeUncovered   = "uncovered-code"  // code that no replaced function's span covers
-	CodeBareReturn  = "bare-return"     // returns that do not go through the kernel's return thunk
-	CodeBareBranch  = "bare-branch"     // indirect branches that are no retpolines
-	CodeFunctions   = "overlap"         // a function that two livepatches replace
-	CodeDropped     = "fix-dropped"     // a function that an earlier livepatch replaces and the one that replaces all does not
+	CodeNoExit         = "cannot-unload"   // no exit function
+	CodeNoFunction     = "object-empty"    // object of which no function is replaced
+	CodeCallbacks      = "callbacks"       // callbacks, which are not judged
+	CodeTwin           = "function-twin"   // the replaced function has further names
+	CodeReload         = "module-reload"   // patched module cannot be loaded again
+	CodeSlow           = "slow-load"       // many walks of the kernel's symbol table
+	CodeExportWeak     = "export-weak"     // weak undefined symbol that nothing exports: 0
+	CodeExportOwner    = "export-module"   // plain use of a module's export: that module must be loaded first
+	CodeDepends        = "depends"         // modinfo depends does not fit
+	CodeExports        = "exports-symbols" // the livepatch exports symbols
+	CodePerCPU         = "percpu-data"     // per-CPU data of its own
+	CodeBTF            = "btf"             // .BTF section
+	CodeInitRef        = "init-reference"  // code that stays refers to a section that is freed
+	CodeOrcHoles       = "orc-holes"       // code without ORC data
+	CodeUncovered      = "uncovered-code"  // code that no replaced function's span covers
+	CodeBareReturn     = "bare-return"     // returns that do not go through the kernel's return thunk
+	CodeBareBranch     = "bare-branch"     // indirect branches that are no retpolines
+	CodeFunctions      = "overlap"         // a function that two livepatches replace
+	CodeReplaceUnknown = "replace-unknown" // whether it replaces all could not be read
+	CodeDropped        = "fix-dropped"     // a function that an earlier livepatch replaces and the one that replaces all does not
 )
 
 // Codes of notes.
@@ -93,6 +94,7 @@ const (
 	CodeSignature  = "signature-unjudged"   // a signature whose signer's certificate was not held against it
 	CodeNoKernelID = "kernel-build-unknown" // the module does not say which build it is for
 	CodeReplace    = "replace"              // it disables the livepatches that are loaded
+	CodeMadeAtInit = "made-at-init"         // its init function makes struct klp_patch
 	CodePinned     = "pinned"               // its init function takes a reference to a module
 )
 
@@ -100,8 +102,8 @@ var severities = map[string]Severity{
 	CodeNoExit: Warning, CodeNoFunction: Warning, CodeCallbacks: Warning, CodeTwin: Warning, CodeReload: Warning, CodeSlow: Warning,
 	CodeExportWeak: Warning, CodeExportOwner: Warning, CodeDepends: Warning, CodeExports: Warning, CodePerCPU: Warning, CodeBTF: Warning,
 	CodeInitRef: Warning, CodeOrcHoles: Warning, CodeUncovered: Warning, CodeBareReturn: Warning, CodeBareBranch: Warning,
-	CodeFunctions: Warning, CodeDropped: Warning,
-	CodeUnsigned: Note, CodeSignature: Note, CodeNoKernelID: Note, CodeReplace: Note, CodePinned: Note,
+	CodeFunctions: Warning, CodeDropped: Warning, CodeReplaceUnknown: Warning,
+	CodeUnsigned: Note, CodeSignature: Note, CodeNoKernelID: Note, CodeReplace: Note, CodeMadeAtInit: Note, CodePinned: Note,
 }
 
 // SeverityOf returns the severity of a code's findings.

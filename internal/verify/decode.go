@@ -41,6 +41,9 @@ func (m *Module) decode(f *klp.Facts) (err error) {
 			p[where{s, r.Offset}] = where{r.Sym.Section, r.Sym.Value + uint64(r.Addend)}
 		}
 	})
+	if list := m.file.Section(kpatchFuncs); list != nil {
+		return m.decodeKpatch(p, f, list)
+	}
 	patch, err := m.findPatch(p, f)
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ func TestHostileModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seeds := [][]byte{tiny(t), converted(t, handMade(t, k, "lp_hand"), handRefs), stripped(t, cmdline), append(handMade(t, k, "lp_all"), unsignedTail(100, 2)...), good(t, k)}
+	seeds := [][]byte{tiny(t), handMade(t, k, "lp_lists"), converted(t, handMade(t, k, "lp_hand"), handRefs), stripped(t, cmdline), append(handMade(t, k, "lp_all"), unsignedTail(100, 2)...), good(t, k)}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	read, objected, slowest := 0, 0, time.Duration(0)

@@ -29,10 +29,15 @@ type Module struct {
 	// Objects are the patched objects; nil if no Facts were given.
 	Objects []Object `json:"objects"`
 	Replace bool     `json:"replace"` // klp_patch.replace
-	States  []State  `json:"states"`  // klp_patch.states
+	// MadeAtInit: its init function makes struct klp_patch out of lists, as
+	// kpatch's does.
+	MadeAtInit bool    `json:"made_at_init"`
+	States     []State `json:"states"` // klp_patch.states
 
 	file *object.File
 	raw  []rawSection
+
+	replaceUnknown bool // with MadeAtInit: what is stored there was not found
 
 	bySection map[*object.Section][]*object.Symbol // see named
 }
