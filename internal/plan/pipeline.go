@@ -277,7 +277,7 @@ func analyse(p *Plan, q *Request, works []*work, modules *moduleCache) error {
 				return fmt.Errorf("resolve what %s needs: %w", w.source, err)
 			}
 		}
-		warnUnset(p, works)
+		halves(p, works)
 		return finishObjects(p, objects)
 	})
 }

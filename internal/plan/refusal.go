@@ -42,6 +42,7 @@ const (
 	CodeModuleStaticCall = "module-static-call"
 	CodeModuleSpecial    = "module-special-reference"
 	CodeNoFunction       = "no-function"
+	CodeNeverCalled      = "never-called"
 	CodeNotCovered       = "impact-not-covered"
 	CodeVerify           = "verify-objection"
 	CodeKernelConfig     = "kernel-config"

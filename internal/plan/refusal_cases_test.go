@@ -206,4 +206,9 @@ var refusalCases = []refusalCase{
 		},
 		code: plan.CodeNoFunction, words: []string{"changes none of its functions", "leave that file out"},
 	},
+	{
+		name:  "half of a fix",
+		edits: showing("int kmend_new;\nvoid kmend_set(void);\nvoid kmend_set(void) { kmend_new = 1; }", "if (kmend_new) seq_putc(m, 'x');"),
+		code:  plan.CodeNeverCalled, at: cmdline, sym: "kmend_new", words: []string{"only kmend_set sets it", "give the whole fix"},
+	},
 }
