@@ -29,13 +29,17 @@ type Module struct {
 	Needs    []string // modules whose exports it uses (modinfo depends)
 	Unclear  []string // what the verifier warned of
 
-	data []byte
+	data       []byte
+	checkedFor string // build of the kernel that kmend install held it against, "" for none
 }
 
 // How much was checked before a load.
 const (
 	ByKernel = "kernel"  // against all that is known of the kernel: symbols, exports, structures
 	ByModule = "modinfo" // by what the module says about itself
+	// ByInstall: all of it, when it was installed for this build of the kernel;
+	// its digest is still the same.
+	ByInstall = "install"
 )
 
 // ReadModule reads a livepatch module from a file that only root can have
@@ -102,6 +106,9 @@ func (h *Host) fits(m *Module, id string) (checked string, err error) {
 	}
 	if k := h.known(id); k != nil {
 		return ByKernel, h.verify(m, k)
+	}
+	if m.KernelID == "" && m.checkedFor == id {
+		return ByInstall, nil
 	}
 	if m.KernelID == "" {
 		return "", &Refusal{Code: CodeUnknown, Where: m.Path,

@@ -133,7 +133,7 @@ func (h *Host) installedFor(id string) (*InstalledBuild, error) {
 		return m.Pending == removing || m.Pending == installing && m.Previous == "" && !h.exists(dir+"/"+m.Name+".ko")
 	})
 	for i := range b.Modules {
-		h.examine(dir, &b.Modules[i])
+		h.examine(dir, id, &b.Modules[i])
 	}
 	for _, name := range files {
 		b.Notes = append(b.Notes, fmt.Sprintf("%s/%s.ko was not put there by kmend install: it is not loaded", dir, name))
@@ -199,7 +199,7 @@ func parseState(data []byte, id string) (*InstalledBuild, error) {
 
 // examine reads an installed module and looks whether it is the one that was
 // installed. An installation that was broken off is as good before as after.
-func (h *Host) examine(dir string, m *InstalledModule) {
+func (h *Host) examine(dir, id string, m *InstalledModule) {
 	file := dir + "/" + m.Name + ".ko"
 	data, err := h.readTrusted(file)
 	if err != nil {
@@ -220,6 +220,8 @@ func (h *Host) examine(dir string, m *InstalledModule) {
 		m.Trouble = err.Error()
 	} else if m.data.Name != m.Name {
 		m.Trouble = fmt.Sprintf("%s is module %s", file, m.data.Name)
+	} else {
+		m.data.checkedFor = id
 	}
 }
 

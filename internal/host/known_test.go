@@ -83,6 +83,30 @@ func TestKnownKernel(t *testing.T) {
 	}
 	f.set("sys/module/module/parameters/sig_enforce", "N\n")
 
+	// Installed while that kernel was known, it is loaded at boot, when it may not
+	// be: the store is in somebody's home.
+	if _, err := h.Unload(t.Context(), "livepatch_a", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := h.Install(t.Context(), []string{"/root/a.ko"}); err != nil || o[0].Checked != ByKernel {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	knows := h.Kernels
+	h.Kernels = func() ([]*kernel.Kernel, error) { return nil, nil }
+	if o, err := h.LoadInstalled(t.Context(), Options{}); err != nil || len(o) != 1 || o[0].Outcome != DidLoad || o[0].Checked != ByInstall {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	if _, err := h.Unload(t.Context(), "livepatch_a", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	state := installDir + "/" + k.BuildID + "/" + stateFile // without it nothing says what was checked
+	if err := os.WriteFile(h.path(state), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.LoadInstalled(t.Context(), Options{})
+	wantCode(t, err, CodeUnknown)
+	h.Kernels = knows
+
 	// The same with a symbol that the kernel does not have.
 	bad := bytes.ReplaceAll(data, []byte("cmdline_proc_show"), []byte("cmdline_proc_shoo"))
 	bad = bytes.ReplaceAll(bad, []byte("livepatch_a"), []byte("livepatch_b"))

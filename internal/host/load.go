@@ -27,7 +27,8 @@ type Outcome struct {
 	Outcome string `json:"outcome"`
 	Path    string `json:"path,omitempty"`
 	SHA256  string `json:"sha256,omitempty"`
-	// Checked is kernel (everything), or modinfo (what the module says).
+	// Checked is kernel (everything), modinfo (what the module says), or install
+	// (everything, when it was installed).
 	Checked      string   `json:"checked,omitempty"`
 	KernelID     string   `json:"kernel_build_id,omitempty"` // install, uninstall: for which kernel
 	TransitionMS int64    `json:"transition_ms"`
