@@ -81,19 +81,18 @@ func parseModule(file string, data []byte) (*Module, error) {
 }
 
 // known finds the kernel of a build id among those that kmend knows; nil if it
-// is not there.
-func (h *Host) known(id string) *kernel.Kernel {
+// is not there, or if they cannot be looked at (a service has no home).
+func (h *Host) known(id string) (*kernel.Kernel, error) {
 	all, err := h.Kernels()
 	if err != nil {
-		h.notice("look for the kernel among those that were added: %v", err)
-		return nil
+		return nil, fmt.Errorf("look for the kernel among those that were added: %w", err)
 	}
 	for _, k := range all {
 		if k.BuildID == id {
-			return k
+			return k, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // fits refuses a module that is not for the kernel with the given build id. It
@@ -104,13 +103,17 @@ func (h *Host) fits(m *Module, id string) (checked string, err error) {
 			Why:    fmt.Sprintf("it was made for the kernel build %.60s (%.60s), not for %s", m.KernelID, m.Release, id),
 			Advice: "build the fix for this kernel: kmend build -k KERNEL FIX.patch"}
 	}
-	if k := h.known(id); k != nil {
+	k, err := h.known(id)
+	if k != nil {
 		return ByKernel, h.verify(m, k)
 	}
 	if m.KernelID == "" && m.checkedFor == id {
 		return ByInstall, nil
 	}
 	if m.KernelID == "" {
+		if err != nil {
+			h.notice("%v", err)
+		}
 		return "", &Refusal{Code: CodeUnknown, Where: m.Path,
 			Why:    "it does not say for which build of the kernel it was made, and the kernel that it is to be loaded into is none that kmend knows",
 			Advice: "add that kernel, so that the module can be held against it: kmend kernel add debian:" + m.Release}
