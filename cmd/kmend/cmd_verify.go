@@ -17,7 +17,7 @@ import (
 
 // newVerifyCmd is "kmend verify": would this livepatch do what it says?
 func newVerifyCmd(a *app) *cobra.Command {
-	var name, cert string
+	var opt verifyOptions
 	c := &cobra.Command{
 		Use:   "verify MODULE.ko…",
 		Short: "Hold anybody's live patch against a kernel, without its source",
@@ -37,22 +37,38 @@ it.
 Several modules are taken for ones that are loaded in the order given: which of
 them replace the same functions, and which disables which, is told too.
 
+If the kernel is the one that runs, the live patches that are loaded count as
+loaded before: what the modules take over from them, what they disable, and what
+the kernel will refuse beside them is told. No rights are needed. --loaded=false
+leaves that out, and --loaded makes it an error if another kernel runs. What is
+loaded on another machine is told by the answer of kmend status --json there:
+--loaded-from FILE, - for standard input.
+
 The module may be compressed (xz, gzip, zstd).`,
 		Example: `  kmend verify livepatch-fix.ko
   kmend verify -k 6.1.0-50-amd64 kpatch-cve-2026-1.ko
   kmend verify -v livepatch-a.ko livepatch-b.ko
+  kmend verify --loaded livepatch-fix.ko
+  ssh HOST kmend status --json | kmend verify -k KERNEL --loaded-from - livepatch-fix.ko
   kmend verify --json livepatch-fix.ko | jq '.modules[].report.objections'`,
 		Args: cobra.MinimumNArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"ko", "ko.xz", "ko.gz", "ko.zst"}, cobra.ShellCompDirectiveFilterFileExt
 		},
-		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), name, cert, args) },
+		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), opt, args) },
 	}
-	c.Flags().StringVarP(&name, "kernel", "k", "", "the kernel to hold them against (default: the running one, or the only one added)")
+	c.Flags().StringVarP(&opt.kernel, "kernel", "k", "", "the kernel to hold them against (default: the running one, or the only one added)")
 	_ = c.RegisterFlagCompletionFunc("kernel", completeKernels)
-	c.Flags().StringVar(&cert, "cert", "", "certificate (PEM or DER) to judge signatures by, if it is their signer's")
+	c.Flags().StringVar(&opt.cert, "cert", "", "certificate (PEM or DER) to judge signatures by, if it is their signer's")
 	_ = c.MarkFlagFilename("cert")
+	opt.loaded.register(c)
 	return c
+}
+
+// verifyOptions are the flags of kmend verify.
+type verifyOptions struct {
+	kernel, cert string
+	loaded       loadedOptions
 }
 
 // verifyAnswer is the document of kmend verify --json.
@@ -60,6 +76,7 @@ type verifyAnswer struct {
 	Version    int              `json:"version"`
 	Kernel     string           `json:"kernel"`
 	BuildID    string           `json:"build_id"`
+	Loaded     *verifyLoaded    `json:"loaded"` // nil: not looked at
 	Modules    []verifyModule   `json:"modules"`
 	Together   []verify.Finding `json:"together"`
 	Objections int              `json:"objections"`
@@ -73,12 +90,16 @@ type verifyModule struct {
 	Report *verify.Report `json:"report"`
 }
 
-func (a *app) verify(ctx context.Context, name, cert string, files []string) error {
-	signatures, err := signaturesOf(cert)
+func (a *app) verify(ctx context.Context, opt verifyOptions, files []string) error {
+	signatures, err := signaturesOf(opt.cert)
 	if err != nil {
 		return err
 	}
-	k, err := kernel.Open(name)
+	k, err := kernel.Open(opt.kernel)
+	if err != nil {
+		return err
+	}
+	status, err := a.whatIsLoaded(k, &opt.loaded)
 	if err != nil {
 		return err
 	}
@@ -103,7 +124,8 @@ func (a *app) verify(ctx context.Context, name, cert string, files []string) err
 		answer.Objections += len(m.Report.Objections)
 		reports = append(reports, m.Report)
 	}
-	for _, f := range verify.Together(reports) {
+	loaded := a.loadedFor(v, &answer, status)
+	for _, f := range verify.After(loaded, reports) {
 		answer.Together = append(answer.Together, f)
 		if f.Severity == verify.Objection {
 			answer.Objections++

@@ -20,13 +20,7 @@ func (a *app) printVerify(answer *verifyAnswer) error {
 			return err
 		}
 	}
-	if len(answer.Modules) > 1 {
-		fmt.Fprintf(a.Out, "\n%s\n", a.Style.Bold("loaded in this order:"))
-		a.printFindings(answer.Together)
-		if len(answer.Together) == 0 {
-			fmt.Fprintln(a.Out, "  they do not touch each other")
-		}
-	}
+	a.printTogether(answer)
 	verdict := a.Style.Green("no objection")
 	if answer.Objections > 0 {
 		verdict = a.Style.Red(counted(answer.Objections, "objection"))
@@ -37,6 +31,31 @@ func (a *app) printVerify(answer *verifyAnswer) error {
 		fmt.Fprintf(a.Out, "%s: %s\n", a.Style.Bold(visible(answer.Modules[0].Report.Module.Name)), verdict)
 	}
 	return nil
+}
+
+// printTogether shows what the loads do to each other, and to what is loaded.
+func (a *app) printTogether(answer *verifyAnswer) {
+	l, order := answer.Loaded, ""
+	if l != nil {
+		fmt.Fprintln(a.Out)
+		a.printLoaded(l)
+	}
+	switch many, some := len(answer.Modules) > 1, l != nil && len(l.Patches) > 0; {
+	case many && some:
+		order = "loaded after that, in this order:"
+	case many:
+		order = "loaded in this order:"
+	case some:
+		order = "loaded after that:"
+	default: // nothing but perhaps the module's name can be wrong
+		a.printFindings(answer.Together)
+		return
+	}
+	fmt.Fprintf(a.Out, "\n%s\n", a.Style.Bold(order))
+	a.printFindings(answer.Together)
+	if len(answer.Together) == 0 {
+		fmt.Fprintln(a.Out, "  they do not touch each other")
+	}
 }
 
 func counted(n int, what string) string { return plural(n, what, what+"s") }

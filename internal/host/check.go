@@ -31,6 +31,7 @@ type Module struct {
 
 	data       []byte
 	checkedFor string // build of the kernel that kmend install held it against, "" for none
+	report     *verify.Report // nil: it was not held against the kernel
 }
 
 // How much was checked before a load.
@@ -122,10 +123,15 @@ func (h *Host) fits(m *Module, id string) (checked string, err error) {
 }
 
 func (h *Host) verify(m *Module, k *kernel.Kernel) error {
-	report, err := verify.Check(k, m.data)
+	v, err := h.verifierOf(k)
 	if err != nil {
 		return fmt.Errorf("check %s: %w", m.Path, err)
 	}
+	report, err := v.Check(m.data)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", m.Path, err)
+	}
+	m.report = report
 	for _, w := range report.Warnings {
 		m.Unclear = append(m.Unclear, w.String())
 	}
@@ -138,6 +144,19 @@ func (h *Host) verify(m *Module, k *kernel.Kernel) error {
 	}
 	return &Refusal{Code: CodeObjections, Where: m.Path, Why: fmt.Sprintf("it does not fit kernel %s: %d objections", k.Name, len(report.Objections)),
 		Advice: "build it for this kernel", Detail: strings.Join(lines, "\n")}
+}
+
+// verifierOf is the verifier of a kernel; the last one is kept, for it has read
+// the kernel.
+func (h *Host) verifierOf(k *kernel.Kernel) (*verify.Verifier, error) {
+	if h.verifier == nil || h.verifies != k.BuildID {
+		v, err := verify.New(k)
+		if err != nil {
+			return nil, err
+		}
+		h.verifier, h.verifies = v, k.BuildID
+	}
+	return h.verifier, nil
 }
 
 // fitsHost refuses what the running kernel would not take, before it is asked.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kmend/internal/kernel"
+	"kmend/internal/klp"
 	"kmend/internal/verify"
 )
 
@@ -41,6 +42,8 @@ type fake struct {
 	user    bool     // not root
 	idle    bool     // modules do not enable themselves
 	release string   // testRelease if empty
+	// facts let it see which functions modules replace; without, it is do_it.
+	facts *klp.Facts
 }
 
 func newFake(t testing.TB) (*Host, *fake) {
@@ -113,7 +116,7 @@ func (f *fake) InitModule(image []byte) error {
 	if f.init != nil {
 		return f.init
 	}
-	m, err := verify.Inspect(image, nil)
+	m, err := verify.Inspect(image, f.facts)
 	if err != nil {
 		return unix.ENOEXEC
 	}
@@ -129,8 +132,21 @@ func (f *fake) InitModule(image []byte) error {
 	f.set(live+"/enabled", "1\n")
 	f.set(live+"/transition", "1\n")
 	f.set(live+"/force", "")
-	f.set(live+"/vmlinux/patched", "1\n")
-	return os.MkdirAll(f.path(live, "vmlinux", "do_it,1"), 0o755)
+	if m.Replace {
+		f.set("replaces/"+m.Name, "")
+	}
+	if f.facts == nil {
+		m.Objects = []verify.Object{{Name: "vmlinux", Funcs: []verify.Func{{OldName: "do_it"}}}}
+	}
+	for _, o := range m.Objects {
+		f.set(live+"/"+o.Name+"/patched", "1\n")
+		for _, fn := range o.Funcs {
+			if err := os.MkdirAll(f.path(live, o.Name, fmt.Sprintf("%s,%d", fn.OldName, max(fn.Sympos, 1))), 0o755); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (f *fake) insert(name, taint, id string) {
@@ -186,10 +202,24 @@ func (f *fake) Write(path, value string) error {
 func (f *fake) end(dir string) {
 	if f.get(dir+"/enabled") == "1" {
 		f.set(dir+"/transition", "0\n")
+		if f.has("replaces/" + filepath.Base(dir)) {
+			f.replaced(filepath.Base(dir))
+		}
 		return
 	}
 	os.RemoveAll(f.path(dir))
 	f.set("sys/module/"+filepath.Base(dir)+"/refcnt", "0\n")
+}
+
+// replaced takes out all live patches but one (klp_unpatch_replaced_patches).
+func (f *fake) replaced(by string) {
+	dirs, _ := os.ReadDir(f.path("sys/kernel/livepatch"))
+	for _, d := range dirs {
+		if d.Name() != by {
+			os.RemoveAll(f.path("sys/kernel/livepatch", d.Name()))
+			f.set("sys/module/"+d.Name()+"/refcnt", "0\n")
+		}
+	}
 }
 
 func (f *fake) Sleep(ctx context.Context, d time.Duration) error {

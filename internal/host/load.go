@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,7 +90,7 @@ func (h *Host) loadModules(ctx context.Context, modules []*Module, opt Options) 
 		}
 	}
 	for i, m := range modules {
-		o := &Outcome{Name: m.Name, Path: m.Path, SHA256: m.SHA256, Checked: checked[i], Warnings: m.Unclear}
+		o := &Outcome{Name: m.Name, Path: m.Path, SHA256: m.SHA256, Checked: checked[i], Warnings: slices.Clone(m.Unclear)}
 		if err := h.loadOne(ctx, m, o, opt); err != nil {
 			return out, err
 		}
@@ -104,6 +105,9 @@ func (h *Host) loadOne(ctx context.Context, m *Module, o *Outcome, opt Options) 
 		return err
 	}
 	if err := h.othersDone(ctx, m.Name, opt); err != nil {
+		return err
+	}
+	if err := h.beside(m, o); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {

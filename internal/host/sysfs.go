@@ -68,19 +68,22 @@ type Function struct {
 
 // Status is all live patches of a host.
 type Status struct {
-	Version  int      `json:"version"`
-	Release  string   `json:"release"`
-	KernelID string   `json:"kernel_build_id"`
-	Taint    string   `json:"taint"`   // of the kernel
-	Patches  []Patch  `json:"patches"` // in the order of their loads
-	Notes    []string `json:"notes,omitempty"`
+	Version  int     `json:"version"`
+	Release  string  `json:"release"`
+	KernelID string  `json:"kernel_build_id"`
+	Taint    string  `json:"taint"`   // of the kernel
+	Patches  []Patch `json:"patches"` // in the order of their loads
+	// Asked are the names that were asked for, if not all live patches were: there
+	// may be more of them.
+	Asked []string `json:"asked,omitempty"`
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Status asks the kernel for all live patches. With names, only those are given
 // (a name that is not there is left out). It changes nothing and needs no rights,
 // but who holds up a transition is shown to root alone.
 func (h *Host) Status(names ...string) (*Status, error) {
-	s := &Status{Version: 1, Taint: h.kernelTaint(), Patches: []Patch{}}
+	s := &Status{Version: 1, Taint: h.kernelTaint(), Patches: []Patch{}, Asked: names}
 	var err error
 	if s.KernelID, err = h.runningBuildID(); err != nil {
 		return nil, err

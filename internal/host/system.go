@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kmend/internal/kernel"
+	"kmend/internal/verify"
 )
 
 // System is what this package asks of the kernel beyond reading files. Tests
@@ -53,6 +54,9 @@ type Host struct {
 	Kernels func() ([]*kernel.Kernel, error)
 	// Notice, if set, is told what a user should know while something is done.
 	Notice func(text string)
+
+	verifier *verify.Verifier // see verifierOf
+	verifies string           // the build id of its kernel
 
 	owner uint32            // whose files are trusted: root's
 	fault func(step string) // called before each step that changes something

@@ -101,7 +101,7 @@ func (k *Kernel) BTF() (*btf.Spec, error) {
 			k.btfErr = err
 			return
 		}
-		k.btf, k.btfErr = im.parseBTF()
+		k.btf, k.btfErr = ParseBTF(im.btf)
 		if k.btfErr != nil {
 			k.btfErr = fmt.Errorf("types of kernel %s: %w", k.Name, k.btfErr)
 		}
@@ -109,17 +109,18 @@ func (k *Kernel) BTF() (*btf.Spec, error) {
 	return k.btf, k.btfErr
 }
 
-// parseBTF parses the .BTF section; a panic of the parser is an error.
-func (im *Image) parseBTF() (spec *btf.Spec, err error) {
+// ParseBTF parses the types of a kernel: the .BTF section of its image, which a
+// running one shows as /sys/kernel/btf/vmlinux. A panic of the parser is an error.
+func ParseBTF(data []byte) (spec *btf.Spec, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("damaged .BTF section: %v", p)
 		}
 	}()
-	if len(im.btf) == 0 {
+	if len(data) == 0 {
 		return nil, errors.New("no .BTF section in the image: the kernel must be built with CONFIG_DEBUG_INFO_BTF=y")
 	}
-	spec, err = btf.LoadSpecFromReader(bytes.NewReader(im.btf))
+	spec, err = btf.LoadSpecFromReader(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("parse .BTF: %w", err)
 	}

@@ -62,6 +62,20 @@ func FactsOf(k *kernel.Kernel) (*Facts, error) {
 	return f, nil
 }
 
+// LayoutsOf reads only the layouts of structures, out of a kernel's BTF: what it
+// takes to read the livepatch structures of a module, and nothing more.
+func LayoutsOf(types []byte) (*Facts, error) {
+	f := &Facts{}
+	spec, err := kernel.ParseBTF(types)
+	if err == nil {
+		err = f.layoutsFrom(spec)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the layouts of the livepatch structures: %w", err)
+	}
+	return f, nil
+}
+
 // takenNames lists the loadable modules and the built-in ones. A built-in one
 // is known from modules.builtin, or from modules.builtin.modinfo if it is no
 // tristate but has parameters and so a directory in /sys/module.

@@ -86,6 +86,8 @@ const (
 	CodeFunctions      = "overlap"         // a function that two livepatches replace
 	CodeReplaceUnknown = "replace-unknown" // whether it replaces all could not be read
 	CodeDropped        = "fix-dropped"     // a function that an earlier livepatch replaces and the one that replaces all does not
+	CodeMoving         = "in-transition"   // a loaded live patch is in transition: no other can be loaded
+	CodeInMemory       = "in-memory"       // a disabled live patch of this name has not been removed
 )
 
 // Codes of notes.
@@ -96,14 +98,20 @@ const (
 	CodeReplace    = "replace"              // it disables the livepatches that are loaded
 	CodeMadeAtInit = "made-at-init"         // its init function makes struct klp_patch
 	CodePinned     = "pinned"               // its init function takes a reference to a module
+	CodeAlready    = "already-loaded"       // it is loaded
+	CodeDisables   = "disables-loaded"      // live patches that are loaded, and that it disables
+
+	CodeStatesUnknown = "states-unknown"    // system states of a loaded live patch are not known, and would count
+	CodeAbsent        = "object-not-loaded" // modules that it changes and that are not loaded now
 )
 
 var severities = map[string]Severity{
 	CodeNoExit: Warning, CodeNoFunction: Warning, CodeCallbacks: Warning, CodeTwin: Warning, CodeReload: Warning, CodeSlow: Warning,
 	CodeExportWeak: Warning, CodeExportOwner: Warning, CodeDepends: Warning, CodeExports: Warning, CodePerCPU: Warning, CodeBTF: Warning,
 	CodeInitRef: Warning, CodeOrcHoles: Warning, CodeUncovered: Warning, CodeBareReturn: Warning, CodeBareBranch: Warning,
-	CodeFunctions: Warning, CodeDropped: Warning, CodeReplaceUnknown: Warning,
+	CodeFunctions: Warning, CodeDropped: Warning, CodeReplaceUnknown: Warning, CodeMoving: Warning, CodeInMemory: Warning,
 	CodeUnsigned: Note, CodeSignature: Note, CodeNoKernelID: Note, CodeReplace: Note, CodeMadeAtInit: Note, CodePinned: Note,
+	CodeAlready: Note, CodeDisables: Note, CodeStatesUnknown: Note, CodeAbsent: Note,
 }
 
 // SeverityOf returns the severity of a code's findings.

@@ -4,6 +4,7 @@ package verify
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"debug/elf"
 	"encoding/binary"
 	"encoding/hex"
@@ -34,8 +35,9 @@ type Module struct {
 	MadeAtInit bool    `json:"made_at_init"`
 	States     []State `json:"states"` // klp_patch.states
 
-	file *object.File
-	raw  []rawSection
+	file   *object.File
+	raw    []rawSection
+	digest string // SHA-256 of the module's bytes, hex
 
 	replaceUnknown bool // with MadeAtInit: what is stored there was not found
 
@@ -167,7 +169,8 @@ func read(data []byte) (*Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Module{file: f, raw: raw}
+	sum := sha256.Sum256(data)
+	m := &Module{file: f, raw: raw, digest: hex.EncodeToString(sum[:])}
 	for _, s := range raw {
 		m.Sections = append(m.Sections, Section{s.name, s.kind, s.flags, s.size, s.align})
 	}
