@@ -44,7 +44,9 @@ middle of a changed function finishes it in the old code while others run the
 new; do it only if you know that these functions bear it.
 
 A live patch that is loaded already is left as it is; another one of its name is
-an error.`,
+an error. Where a module takes functions over from live patches that are loaded,
+or replaces them so that a fix of theirs is gone, it is loaded, and load warns;
+kmend verify tells it before.`,
 		Example: `  kmend load /root/kmend/livepatch-fix.ko
   kmend load --timeout 5m livepatch-one.ko livepatch-two.ko
   kmend load --installed`,

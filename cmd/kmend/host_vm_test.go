@@ -114,13 +114,14 @@ func TestHostLoad(t *testing.T) {
 	two, _ := buildFix(t, k, "two", sub("fs/proc/cmdline.c", "\tseq_putc(m, '\\n');", "\tseq_puts(m, \" second\\n\");"))
 	modules := vmtest.BuildModules(t, k, "../../internal/vm/testdata/modules")
 	foreign := filepath.Join(modules, "lp_cmdline.ko")
+	all := cumulative(t, k)
 	loop, err := k.Module("loop")
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := bootHost(t, k, func(m *vm.Machine) {
 		m.Modules = append(m.Modules, vm.Module{Name: "loop", Path: loop.Path}, vm.Module{Name: "lp_replaces", Path: filepath.Join(modules, "lp_replaces.ko")})
-	}, one, two, foreign, otherBuild(t, k, one))
+	}, one, two, all, foreign, otherBuild(t, k, one))
 
 	h.run(exitDone, "kmend list", `no live patch is loaded`)
 	h.run(exitRefused, "kmend load /root/kmend/other-build.ko", `refused \(other-kernel-build\)`, k.BuildID)
@@ -147,7 +148,9 @@ func TestHostLoad(t *testing.T) {
 	}
 
 	h.run(exitDone, "su -s /bin/sh nobody -c 'kmend status'", `^livepatch_one: enabled`, `^  from  /root/kmend/livepatch-one.ko`, `^  vmlinux:cmdline_proc_show: live$`)
-	h.run(exitDone, "kmend load /root/kmend/livepatch-two.ko")
+	h.atDesk(exitDone, []string{two}, `^warning: livepatch_one, livepatch_two: both replace vmlinux:cmdline_proc_show: .* livepatch_one \(loaded from /root/kmend/livepatch-one\.ko\) is not called; .*\[overlap\]`, `^livepatch_two: no objection`)
+	h.atDesk(exitDone, []string{one}, `^note: livepatch_one: it is loaded already.*\[already-loaded\]`)
+	h.run(exitDone, "kmend load /root/kmend/livepatch-two.ko", `^livepatch_two: loaded`, `^warning: overlap: livepatch_one, livepatch_two: both replace vmlinux:cmdline_proc_show`)
 	h.want("cmdline", h.shell(cmdlineNow), ` second$`)
 	h.run(exitDone, "kmend list", `^livepatch_one +enabled +0 of 1 .*\nlivepatch_two +enabled +1 `)
 	if f := h.status()["livepatch_one"].Objects[0].Functions[0]; f.Live || f.CoveredBy != "livepatch_two" {
@@ -165,7 +168,7 @@ func TestHostLoad(t *testing.T) {
 	h.run(exitRefused, "kmend unload loop", `is no live patch`)
 
 	h.installed()
-	h.replaced()
+	h.replaced(all)
 	h.quiet()
 	if err := h.g.Finish(t.Context()); err != nil {
 		t.Error(err)
@@ -190,8 +193,9 @@ func (h *hosted) installed() {
 }
 
 // replaced: another tool's live patch takes the place of all before it. What it
-// replaced is disabled, and can be loaded again, on top of it.
-func (h *hosted) replaced() {
+// replaced is disabled, and can be loaded again, on top of it, until one of
+// kmend's replaces both.
+func (h *hosted) replaced(all string) {
 	h.t.Helper()
 	h.run(exitDone, "kmend load /root/kmend/livepatch-one.ko")
 	if err := h.g.Load(h.t.Context(), "lp_replaces", ""); err != nil {
@@ -202,5 +206,6 @@ func (h *hosted) replaced() {
 	h.run(exitDone, "kmend list", `^livepatch_one +disabled +0 .*/livepatch-one.ko`, `^lp_replaces +enabled +1 .* or before +-`)
 	h.run(exitDone, "kmend load /root/kmend/livepatch-one.ko", `^livepatch_one: loaded`)
 	h.run(exitDone, "kmend list", `^lp_replaces +enabled +0 of 1 .*\nlivepatch_one +enabled +1 `)
-	h.run(exitDone, "kmend unload lp_replaces livepatch_one", `^lp_replaces: unloaded`, `^livepatch_one: unloaded`)
+	h.beside(all)
+	h.run(exitDone, "kmend unload lp_replaces livepatch_one livepatch_all", `^lp_replaces: unloaded`, `^livepatch_one: unloaded`, `^livepatch_all: unloaded`)
 }

@@ -32,20 +32,17 @@ func (opt *loadedOptions) register(c *cobra.Command) {
 // loadedStatus is an answer about what is loaded, and whence it is.
 type loadedStatus struct {
 	*host.Status
-	from string
-	host *host.Host // this machine; nil: another one
+	from string     // the file
+	host *host.Host // this machine, if it is no file
 }
 
 // verifyLoaded is what a verifyAnswer took as loaded before the modules.
 type verifyLoaded struct {
-	From     string       `json:"from"`
+	From     string       `json:"from"` // "": this machine
 	Release  string       `json:"release"`
 	KernelID string       `json:"kernel_build_id"`
 	Patches  []host.Patch `json:"patches"`
 }
-
-// thisMachine is where what is loaded is from, if it is not from a file.
-const thisMachine = "this machine"
 
 // whatIsLoaded finds what counts as loaded before the modules: nil for nothing
 // that is known.
@@ -75,7 +72,7 @@ func (a *app) loadedHere(k *kernel.Kernel) (*loadedStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loadedStatus{s, thisMachine, h}, s.OfKernel(thisMachine, k.Name, k.BuildID)
+	return &loadedStatus{s, "", h}, s.OfKernel("what is loaded here", k.Name, k.BuildID)
 }
 
 func loadedFrom(k *kernel.Kernel, file string) (*loadedStatus, error) {
@@ -122,9 +119,9 @@ func (a *app) loadedFor(v *verify.Verifier, answer *verifyAnswer, s *loadedStatu
 
 // printLoaded shows what was taken as loaded before the modules.
 func (a *app) printLoaded(l *verifyLoaded) {
-	where := "on " + l.From
+	where := "on this machine"
 	switch l.From {
-	case thisMachine:
+	case "":
 	case "-":
 		where = "by standard input"
 	default:

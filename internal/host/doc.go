@@ -18,6 +18,7 @@
 //	sysfs.go       what the kernel says is loaded
 //	tasks.go       threads that hold a transition up
 //	check.go       does a module fit the kernel that runs
+//	loaded.go      what it does to what is loaded; the answer of another host
 //	transition.go  waiting, reversing, forcing
 //	load.go, unload.go
 //	installed.go   the modules that are loaded at boot, and their state file

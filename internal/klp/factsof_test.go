@@ -37,6 +37,52 @@ func TestFactsOfTheStockKernel(t *testing.T) {
 	}
 }
 
+// TestLayoutsOf: the types alone give the same layouts, and damaged ones an error.
+func TestLayoutsOf(t *testing.T) {
+	k := kerneltest.Open(t)
+	f, err := FactsOf(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := kerneltest.Image(t, k).BTFBytes()
+	l, err := LayoutsOf(types)
+	if err != nil || l.Module != f.Module || l.Func != f.Func || l.Object != f.Object || l.Patch != f.Patch || l.DynDebug != f.DynDebug {
+		t.Errorf("%+v, want %+v, %v", l, f, err)
+	}
+	for _, bad := range [][]byte{nil, types[:20], types[:len(types)/2], append([]byte{0}, types...)} {
+		if l, err := LayoutsOf(bad); err == nil {
+			t.Errorf("of %d bytes: %+v", len(bad), l)
+		}
+	}
+}
+
+// FuzzLayoutsOf: no types make it panic.
+func FuzzLayoutsOf(f *testing.F) {
+	f.Add([]byte{})
+	// A header, and struct klp_func of 24 bytes with one member of an int.
+	names := "\x00klp_func\x00old_name\x00int\x00"
+	types := "\x01\x00\x00\x00\x01\x00\x00\x04\x18\x00\x00\x00\x0a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00" +
+		"\x13\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x00\x20\x00\x00\x01"
+	f.Add([]byte("\x9f\xeb\x01\x00\x18\x00\x00\x00\x00\x00\x00\x00" + string(rune(len(types))) + "\x00\x00\x00" + string(rune(len(types))) + "\x00\x00\x00" + string(rune(len(names))) + "\x00\x00\x00" + types + names))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if l, err := LayoutsOf(data); err == nil && l.Func.Size == 0 {
+			t.Errorf("layouts %+v", l)
+		}
+	})
+}
+
+// BenchmarkLayoutsOf is what kmend load pays on a kernel that was not added, where
+// live patches are loaded.
+func BenchmarkLayoutsOf(b *testing.B) {
+	types := kerneltest.Image(b, kerneltest.Open(b)).BTFBytes()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := LayoutsOf(types); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // TestCrossCheckNotices: a module of another kernel contradicts the BTF.
 func TestCrossCheckNotices(t *testing.T) {
 	k := kerneltest.Open(t)

@@ -15,7 +15,7 @@
 // nothing, the kernel crash, or that cannot be shown to be right. No objection
 // means that every function, symbol, CRC and relocation of the module was found
 // in the kernel's image, its shipped modules and its Module.symvers. Together
-// plays several loads through.
+// plays several loads through, After does on a kernel that has others loaded.
 //
 // Six mistakes get past the kernel itself on 6.1, five of them in silence
 // (kernel/livepatch/core.c, kernel/module/main.c): a .klp.rela section without

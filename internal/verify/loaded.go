@@ -86,9 +86,15 @@ func (p *LoadedPatch) differs(m *Module) string {
 func (p *LoadedPatch) module() *Module {
 	m := &Module{Name: p.Name, Objects: p.Objects}
 	if p.File != nil {
-		m.Replace, m.States = p.File.Replace, p.File.States
+		m.States = p.File.States
 	}
 	return m
+}
+
+// clears reports whether those that were loaded before are on their way out, since
+// it replaces all. Once it is enabled, the kernel shows them as disabled.
+func (p *LoadedPatch) clears() bool {
+	return p.State == LoadedPatching && p.File != nil && p.File.Replace && !p.File.replaceUnknown
 }
 
 // said is the name of a loaded live patch with what is known of where it is from.

@@ -64,7 +64,7 @@ func loadedCases(digest, id map[string]string) []loadedCase {
 		{"replaces all", patches(there("one", knows(known), show, "version_proc_show"), there("two", knows(&verify.Module{}), show)), []string{"all"},
 			[]string{"fix-dropped one, lp_all: loading lp_all disables one (loaded from /root/x.ko), and these functions then run without a fix: vmlinux:version_proc_show",
 				"disables-loaded lp_all: one (loaded from /root/x.ko), two (loaded from /root/x.ko). Their modules stay in memory until they are unloaded; of their functions it has its own version of vmlinux:cmdline_proc_show"}},
-		{"a loaded one replaces all", patches(there("one", knows(known), show), there("two", knows(&verify.Module{Replace: true}), "version_proc_show")), []string{"cmdline"}, nil},
+		{"a loaded one is replacing all", patches(there("one", knows(known), show), there("two", func(p *verify.LoadedPatch) { p.State, p.File = verify.LoadedPatching, &verify.Module{Replace: true} }, "version_proc_show")), []string{"cmdline"}, []string{"in-transition two"}},
 		{"states unknown", patches(there("one", func(p *verify.LoadedPatch) { p.NotRead = "somebody has it" }, "version_proc_show")), []string{"cmdline", "hand"}, []string{"overlap lp_cmdline, lp_hand", "states-unknown one: compares them with those of lp_hand: somebody has it"}},
 		{"states", patches(there("one", knows(&verify.Module{States: []verify.State{{ID: 7, Version: 3}}}), "version_proc_show")), []string{"hand"}, []string{"states-incompatible lp_hand: system state 7 in version 2, one in version 3"}},
 		{"loaded already, by its digest", patches(there("lp_cmdline", func(p *verify.LoadedPatch) { p.SHA256 = digest["cmdline"] }, show)), []string{"cmdline"}, []string{"already-loaded lp_cmdline"}},

@@ -70,11 +70,10 @@ func (s *sequence) begin() {
 			s.out[p.Name] = true
 			continue
 		}
-		m := p.module()
-		if m.Replace {
-			s.active = nil // those before it are on their way out
+		if p.clears() {
+			s.active = nil
 		}
-		s.active = append(s.active, present{m, p})
+		s.active = append(s.active, present{p.module(), p})
 	}
 }
 
@@ -118,7 +117,7 @@ func (s *sequence) free(m *Module) bool {
 		}
 		s.r.find(CodeAlready, m.Name, "", "it is loaded already: kmend load leaves it as it is")
 		s.active[i].from.File = m // now it is known what is in it
-		s.active[i].States, s.active[i].Replace = m.States, m.Replace
+		s.active[i].States = m.States
 		return false
 	case s.out[m.Name]:
 		delete(s.out, m.Name)
