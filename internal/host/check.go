@@ -30,7 +30,7 @@ type Module struct {
 	Unclear  []string // what the verifier warned of
 
 	data       []byte
-	checkedFor string // build of the kernel that kmend install held it against, "" for none
+	checkedFor string         // build of the kernel that kmend install held it against, "" for none
 	report     *verify.Report // nil: it was not held against the kernel
 }
 
