@@ -119,7 +119,7 @@ func TestHostVerifyLoaded(t *testing.T) {
 		`\[fix-dropped\]`, `^note: livepatch_one: which system states .*/root/kmend/livepatch-one.ko: .*permission denied`)
 	h.run(exitDone, cmd+"load lp_all.ko", `^warning: callbacks: `, `^lp_all: loaded`, `disables-loaded: lp_all: loading it disables what is loaded: livepatch_one`)
 	var answer verifyAnswer
-	out := h.run(exitRefused, cmd+"verify --json livepatch-all.ko")
+	out := h.run(exitRefused, cmd+"verify --json -q livepatch-all.ko")
 	if err := json.Unmarshal([]byte(out), &answer); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestHostVerifyLoaded(t *testing.T) {
 	}
 	// And the kernel would have refused it, too.
 	h.run(exitRefused, cmd+"load livepatch-all.ko", `refused \(verifier-objects\)`, `states-incompatible: livepatch_all: it replaces lp_all and does not have its system state 7`)
-	h.run(exitFailed, "insmod /root/kmend/livepatch-all.ko", `[Ii]nvalid`)
+	h.run(exitDone, "insmod /root/kmend/livepatch-all.ko; true", `[Ii]nvalid argument`)
 	h.run(exitDone, cmd+"unload lp_all")
 	if err := h.g.Finish(t.Context()); err != nil {
 		t.Error(err)
