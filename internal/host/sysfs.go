@@ -68,11 +68,12 @@ type Function struct {
 
 // Status is all live patches of a host.
 type Status struct {
-	Version  int     `json:"version"`
-	Release  string  `json:"release"`
-	KernelID string  `json:"kernel_build_id"`
-	Taint    string  `json:"taint"`   // of the kernel
-	Patches  []Patch `json:"patches"` // in the order of their loads
+	Version  int       `json:"version"`
+	Time     time.Time `json:"time"` // when the kernel was asked
+	Release  string    `json:"release"`
+	KernelID string    `json:"kernel_build_id"`
+	Taint    string    `json:"taint"`   // of the kernel
+	Patches  []Patch   `json:"patches"` // in the order of their loads
 	// Asked are the names that were asked for, if not all live patches were: there
 	// may be more of them.
 	Asked []string `json:"asked,omitempty"`
@@ -83,7 +84,7 @@ type Status struct {
 // (a name that is not there is left out). It changes nothing and needs no rights,
 // but who holds up a transition is shown to root alone.
 func (h *Host) Status(names ...string) (*Status, error) {
-	s := &Status{Version: 1, Taint: h.kernelTaint(), Patches: []Patch{}, Asked: names}
+	s := &Status{Version: 1, Time: h.System.Now(), Patches: []Patch{}, Asked: names}
 	var err error
 	if s.KernelID, err = h.runningBuildID(); err != nil {
 		return nil, err
@@ -91,11 +92,34 @@ func (h *Host) Status(names ...string) (*Status, error) {
 	if s.Release, err = h.System.Release(); err != nil {
 		return nil, err
 	}
-	all, err := h.patches()
-	if err != nil {
-		return nil, err
+	// Live patches are read one after the other, and all tasks of one that is in
+	// transition: what changed meanwhile is read again.
+	for range atMost {
+		all, err := h.patches()
+		if err != nil {
+			return nil, err
+		}
+		s.Patches = h.describe(all, names)
+		again, err := h.patches()
+		if err != nil {
+			return nil, err
+		}
+		if slices.EqualFunc(all, again, func(a, b Patch) bool { return a.Name == b.Name && a.State == b.State }) {
+			break
+		}
 	}
+	s.Taint = h.kernelTaint()
+	if n := h.readTrimmed("/proc/sys/kernel/ftrace_enabled", 8); n == "0" {
+		s.Notes = append(s.Notes, "kernel.ftrace_enabled is 0: no live patch can be loaded")
+	}
+	return s, nil
+}
+
+// describe adds what is known of live patches, and gives those with the names,
+// or all.
+func (h *Host) describe(all []Patch, names []string) []Patch {
 	cover(all)
+	out := []Patch{}
 	for i := range all {
 		p := &all[i]
 		if len(names) > 0 && !slices.Contains(names, p.Name) {
@@ -105,12 +129,9 @@ func (h *Host) Status(names ...string) (*Status, error) {
 		if p.State == Patching || p.State == Unpatching {
 			p.Transition = h.remaining(p)
 		}
-		s.Patches = append(s.Patches, *p)
+		out = append(out, *p)
 	}
-	if n := h.readTrimmed("/proc/sys/kernel/ftrace_enabled", 8); n == "0" {
-		s.Notes = append(s.Notes, "kernel.ftrace_enabled is 0: no live patch can be loaded")
-	}
-	return s, nil
+	return out
 }
 
 // patches reads all live patches, in the order of their loads.
@@ -128,16 +149,17 @@ func (h *Host) patches() ([]Patch, error) {
 	}
 	var out []Patch
 	for _, name := range h.loadOrder() {
-		switch {
-		case shown[name]:
-			p, ok := h.patch(name)
-			if ok {
-				out = append(out, *p)
-				continue
-			}
-			fallthrough // it was disabled this moment
-		case strings.Contains(h.moduleTaint(name), "K"):
-			out = append(out, Patch{Name: name, State: Disabled, Objects: []Object{}, Taint: h.moduleTaint(name), Users: h.users(name), BuildID: h.moduleBuildID(name)})
+		taint := h.moduleTaint(name)
+		if !shown[name] && !strings.Contains(taint, "K") {
+			continue
+		}
+		// In this order: a live patch has its directory from before its module is
+		// "live" until it is disabled. One that is still "coming" is none yet.
+		live := h.initState(name) == "live"
+		if p, ok := h.patch(name); ok {
+			out = append(out, *p)
+		} else if live {
+			out = append(out, Patch{Name: name, State: Disabled, Objects: []Object{}, Taint: taint, Users: h.users(name), BuildID: h.moduleBuildID(name)})
 		}
 	}
 	return out, nil
@@ -167,39 +189,75 @@ func plainName(name string) string {
 	return name
 }
 
+// atMost is how often something is read again that changed meanwhile.
+const atMost = 10
+
+// stateOf reads the state of a live patch that has a directory; "" if it has none
+// (any more), or its module is only about to make a live patch of itself.
+func (h *Host) stateOf(name string) string {
+	dir := livepatchDir + "/" + name
+	for range atMost {
+		enabled := h.readTrimmed(dir+"/enabled", 8)
+		moving := h.readTrimmed(dir+"/transition", 8) == "1"
+		coming := h.initState(name) == "coming"
+		if h.readTrimmed(dir+"/enabled", 8) != enabled {
+			continue // the others may be of before or after that
+		}
+		switch {
+		case enabled == "":
+			return ""
+		// While the module's init function runs, "enabled" is still 0
+		// (kernel/livepatch/core.c, __klp_enable_patch).
+		case moving && (enabled == "1" || coming):
+			return Patching
+		case moving:
+			return Unpatching
+		case enabled == "1":
+			return Enabled
+		case coming:
+			return ""
+		}
+		return Disabled
+	}
+	return ""
+}
+
 // patch reads one live patch; false if it is not there (any more).
 func (h *Host) patch(name string) (*Patch, bool) {
+	var p *Patch
+	for range atMost {
+		state := h.stateOf(name)
+		if state == "" {
+			return nil, false
+		}
+		p = &Patch{Name: name, State: state, Objects: []Object{}, Taint: h.moduleTaint(name), Users: h.users(name), BuildID: h.moduleBuildID(name)}
+		if state == Disabled {
+			break // its objects are on their way out
+		}
+		p.Objects = h.objects(name)
+		if h.stateOf(name) == state {
+			break
+		}
+	}
+	return p, true
+}
+
+// objects reads what a live patch replaces, as far as its directory is there.
+func (h *Host) objects(name string) []Object {
 	dir := livepatchDir + "/" + name
-	enabled := h.readTrimmed(dir+"/enabled", 8)
-	if enabled == "" {
-		return nil, false
-	}
-	p := &Patch{Name: name, State: Enabled, Objects: []Object{}, Taint: h.moduleTaint(name), Users: h.users(name), BuildID: h.moduleBuildID(name)}
-	switch moving := h.readTrimmed(dir+"/transition", 8) == "1"; {
-	// While the module's init function runs, "enabled" is still 0
-	// (kernel/livepatch/core.c, __klp_enable_patch).
-	case moving && (enabled == "1" || h.readTrimmed(moduleDir+"/"+name+"/initstate", 16) == "coming"):
-		p.State = Patching
-	case moving:
-		p.State = Unpatching
-	case enabled == "0":
-		p.State = Disabled
-	}
-	objects, err := os.ReadDir(h.path(dir))
-	if err != nil {
-		return nil, false
-	}
+	out := []Object{}
+	objects, _ := os.ReadDir(h.path(dir))
 	for _, o := range objects {
 		if o.IsDir() {
-			p.Objects = append(p.Objects, h.object(dir+"/"+o.Name(), o.Name()))
+			out = append(out, h.object(dir+"/"+o.Name(), o.Name()))
 		}
 	}
 	// vmlinux first, as everywhere in kmend.
-	if i := slices.IndexFunc(p.Objects, func(o Object) bool { return o.Name == "vmlinux" }); i > 0 {
-		image := p.Objects[i]
-		p.Objects = slices.Insert(slices.Delete(p.Objects, i, i+1), 0, image)
+	if i := slices.IndexFunc(out, func(o Object) bool { return o.Name == "vmlinux" }); i > 0 {
+		image := out[i]
+		out = slices.Insert(slices.Delete(out, i, i+1), 0, image)
 	}
-	return p, true
+	return out
 }
 
 func (h *Host) object(dir, name string) Object {
@@ -261,8 +319,13 @@ func (h *Host) recall(p *Patch) {
 		p.Since, p.SinceFrom = &t, "sysfs"
 	}
 	if p.State == Disabled && p.Users > 0 {
-		p.Notes = append(p.Notes, "it is disabled and cannot be removed before a reboot, since something holds it; its code is not used")
+		p.Notes = append(p.Notes, "it is disabled and its code is not used, but something holds it: if that stays so, it cannot be removed before a reboot")
 	}
+}
+
+// initState is "coming", "live" or "going"; "" for a module that is not there.
+func (h *Host) initState(name string) string {
+	return h.readTrimmed(moduleDir+"/"+name+"/initstate", 16)
 }
 
 func (h *Host) moduleLoaded(name string) bool {
@@ -279,7 +342,7 @@ func (h *Host) users(name string) int {
 	if err != nil {
 		return 0
 	}
-	return n
+	return max(n, 0) // -1 while it is removed
 }
 
 func (h *Host) moduleBuildID(name string) string {
