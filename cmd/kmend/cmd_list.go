@@ -22,8 +22,9 @@ func newListCmd(a *app) *cobra.Command {
 what is installed to be loaded at boot, for whichever build of a kernel. Where
 two live patches replace one function, the later one counts.
 
-With --json the answer is that of kmend status, with the functions; what is
-installed is in the answer of kmend list --installed --json.`,
+With --json the answer is that of kmend status, with the functions, and with
+--watch one document a line; what is installed is in the answer of
+kmend list --installed --json.`,
 		Example: "  kmend list\n  kmend list --watch\n  kmend list --installed --json",
 		Args:    cobra.NoArgs,
 	}

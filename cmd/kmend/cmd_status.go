@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -39,7 +40,8 @@ runs: the module that it belongs to may not be loaded, and a live patch that was
 loaded later may replace the same function. While a patch is in transition, the
 tasks that have not switched are listed with the reason; only root sees them.
 
-Time and file are known of live patches that kmend loaded.`,
+Time and file are known of live patches that kmend loaded. With --json --watch
+there is one document a line, whenever something has changed.`,
 		Example: `  kmend status
   kmend status livepatch_fix --json
   kmend status --watch`,
@@ -57,9 +59,6 @@ Time and file are known of live patches that kmend loaded.`,
 
 // showStatus prints once, or for as long as it is watched.
 func (a *app) showStatus(ctx context.Context, names []string, opt watchOptions, print func(io.Writer, *host.Status) error) error {
-	if opt.watch && a.JSON {
-		return usageErrorf("--json prints one document: use it without --watch")
-	}
 	h := a.thisHost()
 	last := ""
 	for {
@@ -70,25 +69,61 @@ func (a *app) showStatus(ctx context.Context, names []string, opt watchOptions, 
 		if err := allThere(h, s, names); err != nil && !opt.watch {
 			return err
 		}
-		if a.JSON {
+		switch {
+		case a.JSON && opt.watch:
+			last, err = a.statusLine(s, last)
+		case a.JSON:
 			return a.PrintJSON(s)
+		default:
+			last, err = a.statusText(s, last, opt.watch, print)
 		}
-		var text bytes.Buffer
-		if err := print(&text, s); err != nil {
+		if err != nil || !opt.watch {
 			return err
-		}
-		if !opt.watch {
-			_, err := a.Out.Write(text.Bytes())
-			return err
-		}
-		if text.String() != last {
-			a.redraw(text.String())
-			last = text.String()
 		}
 		if err := h.System.Sleep(ctx, max(opt.interval, 100*time.Millisecond)); err != nil {
 			return nil // the user has seen enough
 		}
 	}
+}
+
+// statusText prints the answer for people; where it is watched, only if it is
+// not the last one again.
+func (a *app) statusText(s *host.Status, last string, watch bool, print func(io.Writer, *host.Status) error) (string, error) {
+	var text bytes.Buffer
+	if err := print(&text, s); err != nil {
+		return last, err
+	}
+	if !watch {
+		_, err := a.Out.Write(text.Bytes())
+		return last, err
+	}
+	if text.String() != last {
+		a.redraw(text.String())
+	}
+	return text.String(), nil
+}
+
+// statusLine prints the answer as JSON on one line, unless nothing but the time
+// has changed.
+func (a *app) statusLine(s *host.Status, last string) (string, error) {
+	timeless := *s
+	timeless.Time = time.Time{}
+	now, err := json.Marshal(timeless)
+	if err != nil {
+		return last, fmt.Errorf("encode the answer as JSON: %w", err)
+	}
+	if string(now) == last {
+		return last, nil
+	}
+	line, err := json.Marshal(s)
+	if err != nil {
+		return last, fmt.Errorf("encode the answer as JSON: %w", err)
+	}
+	if _, err := a.Out.Write(append(line, '\n')); err != nil {
+		return last, fmt.Errorf("write the answer: %w", err)
+	}
+	a.answered = true
+	return string(now), nil
 }
 
 // redraw shows a new state: in place on a terminal, below the last one and with
@@ -178,7 +213,9 @@ func functionName(f host.Function) string {
 
 func functionState(p *host.Patch, o host.Object, f host.Function) string {
 	switch {
-	case !o.Patched:
+	case !o.Patched && p.State == host.Patching && o.Name == "vmlinux":
+		return "about to be replaced"
+	case !o.Patched && o.Name != "vmlinux":
 		return "waits for its module to be loaded"
 	case f.CoveredBy != "":
 		return "replaced again by " + f.CoveredBy
