@@ -3,30 +3,22 @@
 package main
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"kmend/internal/kerneltest"
 	"kmend/internal/vm"
+	"kmend/internal/vm/vmtest"
 )
 
 // stageSystemd copies this machine's systemd with its libraries and the targets
 // of a boot into a directory that becomes part of a guest.
 func stageSystemd(t *testing.T) string {
 	t.Helper()
-	const systemd = "/lib/systemd/systemd"
-	if _, err := os.Stat(systemd); err != nil {
-		kerneltest.Missing(t, "%s is missing: apt-get install --no-install-recommends systemd", systemd)
-	}
 	dir := t.TempDir()
+	vmtest.Programs(t, dir, "systemd", "/lib/systemd/systemd", "/usr/bin/systemctl")
 	const script = `set -e
 cd "$1"
-for b in ` + systemd + ` /usr/bin/systemctl; do
-	cp -L --parents $b .
-	for l in $(ldd $b | grep -o '/[^ ]*'); do cp -L --parents $l .; done
-done
 mkdir -p usr/bin etc/systemd/system/default.target.wants
 for u in sysinit basic multi-user local-fs shutdown umount sockets timers paths slices; do
 	cp -L --parents /lib/systemd/system/$u.target .
@@ -52,11 +44,7 @@ func TestHostBoot(t *testing.T) {
 	stage := stageSystemd(t)
 	h := bootHost(t, k, func(m *vm.Machine) {
 		m.MemoryMB = 1024
-		for _, dir := range []string{"lib", "lib64", "usr", "etc"} {
-			if _, err := os.Stat(filepath.Join(stage, dir)); err == nil {
-				m.Files = append(m.Files, vm.File{Host: filepath.Join(stage, dir), Guest: "/" + dir})
-			}
-		}
+		m.Files = append(m.Files, rootFiles(t, stage)...)
 	}, one, two, otherBuild(t, k, two))
 	h.shell("cp /init /usr/bin/kmend; mount -t tmpfs none /run; chmod 755 /run; mkdir -p /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup")
 	out := h.run(exitDone, "kmend install /root/kmend/other-build.ko /root/kmend/livepatch-one.ko; ls -l /etc/systemd/system/*.wants", `^livepatch_two: installed`, `^livepatch_one: installed`,
