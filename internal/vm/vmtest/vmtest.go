@@ -54,7 +54,12 @@ func build(name, pkg string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make a place for the test agent: %w", err)
 	}
-	path := filepath.Join(dir, name)
+	tree, err := sourceTree()
+	if err != nil {
+		return "", fmt.Errorf("find the source of the test agent: %w", err)
+	}
+	// Another work tree has another program; its tests may run at the same time.
+	path := filepath.Join(dir, fmt.Sprintf("%s-%x", name, sha256.Sum256([]byte(tree)))[:len(name)+9])
 	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
 	defer os.Remove(temp)
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", temp, pkg)
@@ -66,6 +71,19 @@ func build(name, pkg string) (string, error) {
 		return "", fmt.Errorf("build the test agent: %w", err)
 	}
 	return path, nil
+}
+
+// sourceTree is the directory of the go.mod that the test belongs to.
+func sourceTree() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil || dir == filepath.Dir(dir) {
+			return dir, err
+		}
+	}
 }
 
 // NeedQEMU skips a test without QEMU, or fails it where such tests are required:
