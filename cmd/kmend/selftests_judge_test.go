@@ -315,12 +315,17 @@ func (c *course) judge(t *testing.T, who string, looks []sight) map[string]int {
 	return seen
 }
 
-// complete: what was enabled for longer than a second was seen, and so was most
+// complete: what was enabled for longer than a second and two looks was seen, and so was most
 // of what can be seen at all. With several CPUs that is the transitions, too.
 func (c *course) complete(t *testing.T, looks []sight, seen map[string]int, cpus int) {
 	t.Helper()
 	long, unseen, short, missed := 0, 0, 0, 0
 	names := map[string]bool{}
+	// On a machine that is busy, so is the guest, and a look may take seconds.
+	patience := time.Second.Microseconds()
+	for _, l := range looks {
+		patience = max(patience, time.Second.Microseconds()+2*(l.to-l.from))
+	}
 	for _, p := range c.periods {
 		names[p.name] = true
 		seen := slices.ContainsFunc(looks, func(l sight) bool {
@@ -329,7 +334,7 @@ func (c *course) complete(t *testing.T, looks []sight, seen map[string]int, cpus
 		switch {
 		case p.to == 0:
 			t.Errorf("%s was enabled and never disabled", p.name)
-		case p.to-p.from <= time.Second.Microseconds():
+		case p.to-p.from <= patience:
 			if short++; !seen {
 				missed++
 			}
@@ -357,7 +362,7 @@ func (c *course) complete(t *testing.T, looks []sight, seen map[string]int, cpus
 	if len(seen) < least || cpus > 1 && (!strings.Contains(text, " patching") || !strings.Contains(text, " unpatching")) {
 		t.Errorf("%d states of %d live patches are less than there was to see", len(seen), len(names))
 	}
-	t.Logf("enabled for longer than a second: %d times, %d not seen; for less: %d times, %d not seen", long, unseen, short, missed)
+	t.Logf("enabled for longer than %d ms (a second and two looks): %d times, %d not seen; for less: %d times, %d not seen", patience/1000, long, unseen, short, missed)
 }
 
 // explained: who holds a transition up is named.
@@ -406,7 +411,7 @@ func steady(t *testing.T, text string) {
 		last, lastFiles := m[len(m)-1], f[len(f)-1]
 		t.Logf("%s --watch: memory %d KiB at first, %d at last, %d at most; files %d, %d, %d", name, m[0], last, slices.Max(m), f[0], lastFiles, slices.Max(f))
 		const heap, most = 8 << 10, 40 << 10
-		if half := slices.Max(m[:(len(m)+1)/2]); len(m) < 3 || last > half+heap || slices.Max(m) > most || lastFiles > slices.Min(f)+2 {
+		if half := slices.Max(m[:(len(m)+1)/2]); len(m) < 2 || last > half+heap || slices.Max(m) > most || lastFiles > slices.Min(f)+2 {
 			t.Errorf("%s --watch grows: memory %v, files %v", name, m, f)
 		}
 	}
