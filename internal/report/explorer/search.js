@@ -175,7 +175,7 @@
 
   const symbolRow = (row) => make("tr", [
     make("th", make("code", row.name), { scope: "row" }), make("td", text.objects[row.object] || "not known"), make("td", make("code", text.units[row.unit])),
-    make("td", ways[row.kind] ?? ""), make("td", trouble(row) || "yes"),
+    make("td", ways[row.kind] ?? ""), make("td", trouble(row) || "yes", { "data-h": "can be replaced:" }),
   ]);
 
   const show = (f) => {
@@ -197,7 +197,7 @@
       const body = make("tbody");
       partly(rows, 60, symbolRow, body);
       const head = make("thead", make("tr", ["symbol", "object", "unit", "how", "can be replaced"].map((h) => make("th", h, { scope: "col" }))));
-      parts.push(make("h4", "What would have to be replaced"), make("div", make("table", [make("caption", many(rows.length, "symbol")), head, body]), { class: "box", role: "group", "aria-label": "Symbols", tabindex: "0" }));
+      parts.push(make("h4", "What would have to be replaced"), make("div", make("table", [make("caption", many(rows.length, "symbol")), head, body], { class: "cards" }), { class: "box", role: "group", "aria-label": "Symbols", tabindex: "0" }));
     }
     parts.push(make("p", ["With positions and pictures: ", make("code", "kmend impact --index FILE " + spec(f))]));
     answer.replaceChildren(...parts);
