@@ -174,7 +174,7 @@
   };
 
   const symbolRow = (row) => make("tr", [
-    make("th", make("code", row.name), { scope: "row" }), make("td", text.objects[row.object] || "not known"), make("td", make("code", text.units[row.unit])),
+    make("th", make("code", row.name), { scope: "row" }), make("td", text.objects[row.object] || "object not known"), make("td", make("code", text.units[row.unit])),
     make("td", ways[row.kind] ?? ""), make("td", trouble(row) || "yes", { "data-h": "can be replaced:" }),
   ]);
 
