@@ -81,6 +81,7 @@ func (b Bin) Above() float64  { return b.Y - 5 }
 const (
 	binWidth      = 68
 	columnWidth   = binWidth - 4
+	leastWidth    = 400 // so that what the axes are of fits
 	columnsHeight = 180
 	columnsTop    = 24
 )
@@ -116,7 +117,7 @@ func NewHistogram(title, unit, size string, sizes []int) Histogram {
 func (h Histogram) Column() int { return columnWidth }
 
 // Width and Height are those of the picture.
-func (h Histogram) Width() int  { return max(len(h.Bins), 1)*binWidth + 8 }
+func (h Histogram) Width() int  { return max(len(h.Bins)*binWidth+8, leastWidth) }
 func (h Histogram) Height() int { return columnsTop + columnsHeight + 44 }
 
 // Below is where the labels of the columns stand, Foot what they are of.

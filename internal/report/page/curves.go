@@ -124,7 +124,7 @@ func (c Curves) Column(i int) int { return c.X(i) - curveStep/2 }
 func (c Curves) Step() int        { return curveStep }
 
 // Width, Height, Base, Left and Foot are those of the picture.
-func (c Curves) Width() int  { return c.X(max(len(c.Limits()), 1)) }
+func (c Curves) Width() int  { return max(c.X(len(c.Limits())), leastWidth) }
 func (c Curves) Height() int { return c.Foot() + 8 }
 func (c Curves) Foot() int   { return c.Base() + 38 }
 func (c Curves) Base() int   { return curveTop + curveHeight }
