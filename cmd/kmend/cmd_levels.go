@@ -58,8 +58,9 @@ times at each level, in turn, past the cache, and the least counts.
 --boot builds a small kernel from the kernel's source at each level, boots it in
 QEMU and counts the instructions that a fixed list of system calls takes there.
 QEMU counts, so that the figures are the same on any machine. The kernels are
-built once, in the cache directory; that takes about seven minutes each on two
-cores. A unit that does not compile at a level is compiled without it, and named.
+built once, in levels/KERNEL/LEVEL/build of the cache directory; that takes about
+seven minutes each on two cores. A unit that does not compile at a level is
+compiled without it, and named. The builds have dumps for "kmend impact index".
 
 --svg FILE draws text size and instructions against how much must be replaced.`,
 		Example: `  kmend levels -k 6.1.0-50-amd64 fs/proc mm/mmap.c

@@ -127,7 +127,7 @@ func (b *build) lock() (unlock func(), err error) {
 // objects stay: make knows which of them to keep, but not that units which were
 // left out may compile now.
 func (b *build) load() error {
-	h := run.NewHasher("levels kernel 1")
+	h := run.NewHasher("levels kernel 2")
 	h.AddString(b.source, b.kernel.BuildID, b.compiler.Text)
 	h.AddString(b.compiler.Argv...)
 	h.AddString(b.flags...)
@@ -193,12 +193,16 @@ func (b *build) configure(ctx context.Context) error {
 	return nil
 }
 
+// dumps makes GCC write beside each object what it copied where, for the index of
+// kmend impact. It changes no code.
+const dumps = "-fdump-ipa-clones"
+
 // argv is make's command line. What would differ from one build to the next, and
 // with it the code that prints it, is fixed.
 func (b *build) argv(more ...string) []string {
 	return append([]string{"make", "-C", b.source, "O=" + b.objDir(), "ARCH=x86", "CC=" + b.ccFile(),
 		"KBUILD_BUILD_TIMESTAMP=1970-01-01", "KBUILD_BUILD_USER=kmend", "KBUILD_BUILD_HOST=kmend", "KBUILD_BUILD_VERSION=1",
-		"KCFLAGS=" + strings.Join(b.flags, " ")}, more...)
+		"KCFLAGS=" + strings.Join(append([]string{dumps}, b.flags...), " ")}, more...)
 }
 
 // writeCompiler writes the program that make takes for the compiler. It hands

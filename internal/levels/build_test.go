@@ -122,6 +122,11 @@ func TestUnitsThatDoNotCompileAreLeftOut(t *testing.T) {
 	if calls(t, filepath.Join(b.objDir(), "mm/bug.o")) {
 		t.Error("bug.c was not compiled as plain")
 	}
+	for _, unit := range []string{"good.c", "mm/bug.c"} {
+		if _, err := os.Stat(filepath.Join(b.objDir(), unit+".000i.ipa-clones")); err != nil {
+			t.Errorf("%s has no dump: %v", unit, err)
+		}
+	}
 	// Another process goes on where this one was.
 	again := *b
 	again.state = buildState{}

@@ -18,7 +18,8 @@ type texts struct {
 	Files   []string `json:"files"` // that define them
 	Units   []string `json:"units"` // object files
 	Objects []string `json:"objects"`
-	Stale   []string `json:"stale"` // why a unit cannot be relied on; the first is empty
+	Others  []string `json:"others"` // names of the other builds
+	Stale   []string `json:"stale"`  // why a unit cannot be relied on; the first is empty
 }
 
 // table numbers strings as they come.
@@ -57,18 +58,24 @@ const (
 // encode makes the two blocks of data that graph.js reads. Text is JSON; numbers
 // are base64 of:
 //
-//	1, number of functions; for each its file (difference to the one before), line, count
+//	2, number of functions, of other builds; for each function its file
+//	  (difference to the one before), line, count; for each other build its count + 1
+//	  there, 0 if that does not have it
 //	number of units; for each its object, its trouble, number of nodes, of symbols
 //	  for each node: function (difference), symbol + 1 (difference), number of
 //	  edges; for each edge (target - node) zigzag × 8 + kind
 //	  for each symbol: node (difference), twin - symbol, bits, size
-func encode(g *index.Graph) ([]page.Data, error) {
-	t := texts{Names: []string{}, Units: []string{}}
+func encode(g *index.Graph, others []comparison) ([]page.Data, error) {
+	t := texts{Names: []string{}, Units: []string{}, Others: []string{}}
+	for _, o := range others {
+		t.Others = append(t.Others, o.Other)
+	}
 	var files, objects, stale table
 	stale.number("")
 	e := &encoder{}
-	e.u(1)
+	e.u(2)
 	e.u(len(g.Functions))
+	e.u(len(others))
 	last := 0
 	for i, f := range g.Functions {
 		t.Names = append(t.Names, page.Clean(f.Name, 4096))
@@ -76,6 +83,9 @@ func encode(g *index.Graph) ([]page.Data, error) {
 		e.step(file, last)
 		e.u(max(f.Line, 0))
 		e.u(g.Counts[i])
+		for _, o := range others {
+			e.u(o.Counts[i] + 1)
+		}
 		last = file
 	}
 	e.u(len(g.Units))

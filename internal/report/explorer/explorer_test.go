@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,7 +97,7 @@ func TestTheSameIndexGivesTheSameBytes(t *testing.T) {
 	if strings.Contains(html, "<img") || strings.Count(html, "<script>") != 3 {
 		t.Error("a name of the build became markup")
 	}
-	for _, want := range []string{"fewer depend on 0 in again, more on 0", "The worst twenty", "p99"} {
+	for _, want := range []string{"In again fewer symbols depend on 0 of them, more on 0", "The worst twenty", "p99"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not say %q", want)
 		}
@@ -106,9 +107,32 @@ func TestTheSameIndexGivesTheSameBytes(t *testing.T) {
 // TestCompare: where nothing is copied or cloned, nobody depends on anybody.
 func TestCompare(t *testing.T) {
 	html := write(t, Input{Builds: []Build{{"plain", build(t)}, {"none", build(t, "-fno-inline", "-fno-ipa-sra", "-fno-ipa-cp", "-fno-partial-inlining")}}})
-	for _, want := range []string{"none against plain", "more on 0", "The largest changes", "<code>leaf</code></th>"} {
+	for _, want := range []string{"none against plain", "more on 0", "Largest changes of functions in C files", `one.c:4:leaf"><code>leaf</code></a></th>`} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not say %q", want)
+		}
+	}
+}
+
+// TestCompareTellsFunctionsApart: by name and file; one that a file has twice is
+// none of both.
+func TestCompareTellsFunctionsApart(t *testing.T) {
+	graph := func(counts ...int) *index.Graph {
+		g := &index.Graph{Counts: counts}
+		for i, f := range []index.Function{{Name: "up", File: "a.c", Line: 3}, {Name: "down", File: "./h.h", Line: 4}, {Name: "same", File: "a.c"}, {Name: "twice", File: "a.c", Line: 1}, {Name: "twice", File: "a.c", Line: 9}, {Name: "up", File: "b.c"}} {
+			if i < len(counts) {
+				g.Functions = append(g.Functions, &f)
+			}
+		}
+		return g
+	}
+	c := compare("x", "y", graph(1, 9, 4, 1, 2, 7), graph(3, 2, 4, 5, 6))
+	if c.Both != 3 || c.Fewer != 1 || c.More != 1 || c.Same != 1 || !slices.Equal(c.Counts, []int{3, 2, 4, -1, -1, -1}) {
+		t.Errorf("%+v", c)
+	}
+	for i, want := range []change{{"up", "a.c", 3, 1, 3}, {"down", "./h.h", 4, 9, 2}} {
+		if l := c.Lists[i].Changes; len(l) != 1 || l[0] != want {
+			t.Errorf("%s: %+v, want %+v", c.Lists[i].Title, l, want)
 		}
 	}
 }
@@ -119,7 +143,7 @@ func TestEncodedTextIsJSONWithoutMarkup(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Functions[0].Name = "</script>\u202e"
-	data, err := encode(g)
+	data, err := encode(g, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +177,7 @@ func TestLevels(t *testing.T) {
 		t.Fatal(err)
 	}
 	html := write(t, Input{Builds: []Build{{"x", build(t)}}, Levels: l})
-	for _, want := range []string{"1.25 on average, p99 9, at most 12", "1.100 (1100 bytes)", "none: it does not boot", "inlining failed &lt;b&gt;", "2 of 3 units compile at every level"} {
+	for _, want := range []string{"1.25, p99 9, at most 12", "&#43;10.00 % (1100 bytes)", "none: it does not boot", "inlining failed &lt;b&gt;", "2 of 3 units compile at every level"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not say %q", want)
 		}

@@ -18,13 +18,15 @@ const kmend = (() => {
   const sign = (z) => (z % 2 ? -(z + 1) / 2 : z / 2);
   const s = () => sign(u());
 
-  if (u() !== 1) throw new Error("the data of this page is of another version");
-  const functions = u();
+  if (u() !== 2) throw new Error("the data of this page is of another version");
+  const functions = u(), others = text.others.map(() => new Int32Array(functions)); // -1: that build does not have it
+  if (u() !== others.length) throw new Error("the data of this page is damaged");
   const file = new Uint32Array(functions), line = new Uint32Array(functions), count = new Uint32Array(functions);
   for (let i = 0, last = 0; i < functions; i++) {
     last = file[i] = last + s();
     line[i] = u();
     count[i] = u();
+    for (const o of others) o[i] = u() - 1;
   }
   const units = [];
   let fn = 0;
@@ -126,5 +128,5 @@ const kmend = (() => {
     return n;
   };
 
-  return { text, functions, file, line, count, units, eachUnit, counted };
+  return { text, functions, others, file, line, count, units, eachUnit, counted };
 })();

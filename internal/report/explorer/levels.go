@@ -46,6 +46,16 @@ func ReadLevels(name string, r io.Reader) (*Levels, error) {
 	return l, nil
 }
 
+// changeBar is how much more or less there is than plain has. As bars of the
+// ratios themselves all would look the same.
+func changeBar(label string, ratio float64, more string) page.Bar {
+	percent, class := 100*(ratio-1), "b"
+	if percent < 0 {
+		class = "c"
+	}
+	return page.Bar{Label: label, Values: []page.BarValue{{Value: max(percent, -percent), Text: fmt.Sprintf("%+.2f %%", percent) + more, Class: class}}}
+}
+
 // viewLevels makes charts of a measurement.
 func viewLevels(l *Levels) *levelsView {
 	if l == nil {
@@ -58,8 +68,8 @@ func viewLevels(l *Levels) *levelsView {
 	if u := l.Units; u != nil {
 		for _, x := range u.Levels {
 			name := x.Level.String()
-			v.Impacted = append(v.Impacted, bar(name, fmt.Sprintf("%.2f on average, p99 %d, at most %d", x.Impacted.Mean, x.Impacted.P99, x.Impacted.Max), x.Impacted.Mean))
-			v.Text = append(v.Text, bar(name, fmt.Sprintf("%.3f (%d bytes)", x.TextRatio, x.Text), x.TextRatio))
+			v.Impacted = append(v.Impacted, bar(name, fmt.Sprintf("%.2f, p99 %d, at most %d", x.Impacted.Mean, x.Impacted.P99, x.Impacted.Max), x.Impacted.Mean))
+			v.Text = append(v.Text, changeBar(name, x.TextRatio, fmt.Sprintf(" (%d bytes)", x.Text)))
 		}
 	}
 	for _, r := range l.Runtimes {
@@ -67,7 +77,7 @@ func viewLevels(l *Levels) *levelsView {
 			v.Failed = append(v.Failed, r.Level.String()+": "+r.Error)
 			continue
 		}
-		v.Instructions = append(v.Instructions, bar(r.Level.String(), fmt.Sprintf("%.3f", r.Ratio), r.Ratio))
+		v.Instructions = append(v.Instructions, changeBar(r.Level.String(), r.Ratio, ""))
 	}
 	page.ScaleBars(v.Impacted)
 	page.ScaleBars(v.Text)

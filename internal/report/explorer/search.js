@@ -1,7 +1,7 @@
 "use strict";
 // The search: a combobox over all functions, and the answer below it.
 (() => {
-  const { text, functions, file, line, count, units, eachUnit } = kmend;
+  const { text, functions, others, file, line, count, units, eachUnit } = kmend;
   const kinds = ["inlined into", "constprop clone", "isra clone", "its part", "recursive copy", "clone called by", "fact used in", "the same code as"];
   const ways = ["holds a copy", "constprop clone", "isra clone", "its part", "recursive copy", "calls a clone", "uses a fact", "the same code"];
   const same = 7; // an alias, at the begin of a tree
@@ -139,40 +139,43 @@
   const sizeOf = (node) => (node.size ??= [...node.next.values()].reduce((n, x) => n + 1 + sizeOf(x), 0));
 
   // describe is one function of the tree: how it got there, and what it means.
-  const describe = (node) => {
+  // Where it is in the same unit as the one above it, that is not said again.
+  const describe = (node, above) => {
     const parts = [];
     if (node.kind >= 0) parts.push(make("span", kinds[node.kind] + " ", { class: "soft" }));
     parts.push(make("code", make("b", text.names[node.fn])), " ");
     const replaced = node.syms.filter((y) => !y.own).length;
-    const several = node.units.size > 1 ? many(replaced, "symbol") + " to replace" : "to replace";
+    const several = node.units.size > 1 ? many(replaced, "symbol") + " to be replaced" : "to be replaced";
     const what = node.own && node.syms.length ? "holds the body itself" : replaced ? several : "no code of its own";
-    const one = node.units.size === 1 ? text.units[[...node.units][0]] : "in " + many(node.units.size, "unit");
+    const one = node.units.size === 1 ? text.units[[...node.units][0]] : many(node.units.size, "unit");
+    const where = above?.units.size === 1 ? "" : " in " + one;
     const why = [...new Set(node.syms.map(trouble))].filter((t) => t).join("; ");
-    parts.push(make("small", what + ", " + one + (why ? " (" + why + ")" : "")));
+    parts.push(make("small", "– " + what + where + (why ? " (" + why + ")" : "")));
     return parts;
   };
 
   // branch is a function with those that depend on it. Large branches open when
-  // they are asked for.
-  const branch = (node, depth) => {
-    if (!node.next.size) return make("li", describe(node));
+  // they are asked for, and one that has no other beside it is open.
+  const branch = (node, depth, above) => {
+    if (!node.next.size) return make("li", describe(node, above));
     const ul = make("ul");
+    const alone = node.next.size === 1 ? 0 : 1;
     const fill = () => {
       const children = [...node.next.values()].sort((a, b) => b.units.size - a.units.size || a.kind - b.kind || a.fn - b.fn);
-      partly(children, 20, (c) => branch(c, depth + 1), ul);
+      partly(children, 20, (c) => branch(c, depth + alone, node), ul);
     };
     if (depth < 1 || sizeOf(node) <= 8) {
       fill();
-      return make("li", [...describe(node), ul]);
+      return make("li", [...describe(node, above), ul]);
     }
-    const details = make("details", [make("summary", [...describe(node), make("small", " … " + sizeOf(node).toLocaleString("en") + " more")]), ul]);
+    const details = make("details", [make("summary", [...describe(node, above), make("small", " … " + sizeOf(node).toLocaleString("en") + " more")]), ul]);
     details.addEventListener("toggle", () => { if (!ul.hasChildNodes()) fill(); });
     return make("li", details);
   };
 
   const symbolRow = (row) => make("tr", [
-    make("th", make("code", row.name), { scope: "row" }), make("td", text.objects[row.object] || "not known"), make("td", make("code", text.units[row.unit])),
-    make("td", ways[row.kind] ?? ""), make("td", trouble(row) || "yes"),
+    make("th", make("code", row.name), { scope: "row" }), make("td", text.objects[row.object] || "object not known"), make("td", make("code", text.units[row.unit])),
+    make("td", ways[row.kind] ?? ""), make("td", trouble(row) || "yes", { "data-h": "can be replaced:" }),
   ]);
 
   const show = (f) => {
@@ -183,6 +186,10 @@
     const parts = [title, make("p", [place(f), ": known to " + many(info.units, "unit") + "; ", make("strong", many(rows.length, "symbol")), " would have to be replaced along with it."])];
     const own = info.rows.filter((r) => r.own);
     parts.push(make("p", own.length ? "It has code of its own: " + [...new Set(own.map((r) => r.name))].join(", ") + "." : "It has no code of its own."));
+    if (others.length) {
+      const said = others.map((o, i) => text.others[i] + ": " + (o[f] < 0 ? "no such function, or several" : many(o[f], "symbol")));
+      parts.push(make("p", "In the other builds: " + said.join("; ") + ".", { class: "others" }));
+    }
     if (info.stale.length) parts.push(make("p", "This cannot be relied on: " + info.stale.slice(0, 5).join("; ") + (info.stale.length > 5 ? "; and " + (info.stale.length - 5) + " more units" : "") + ".", { class: "note" }));
     const top = make("ul", branch(info.root, 0), { class: "tree" });
     parts.push(make("h4", "Who depends on it, and how"), make("div", top, { class: "box", role: "group", "aria-label": "Tree of dependents", tabindex: "0" }));
@@ -190,7 +197,7 @@
       const body = make("tbody");
       partly(rows, 60, symbolRow, body);
       const head = make("thead", make("tr", ["symbol", "object", "unit", "how", "can be replaced"].map((h) => make("th", h, { scope: "col" }))));
-      parts.push(make("h4", "What would have to be replaced"), make("div", make("table", [make("caption", many(rows.length, "symbol")), head, body]), { class: "box", role: "group", "aria-label": "Symbols", tabindex: "0" }));
+      parts.push(make("h4", "What would have to be replaced"), make("div", make("table", [make("caption", many(rows.length, "symbol")), head, body], { class: "cards" }), { class: "box", role: "group", "aria-label": "Symbols", tabindex: "0" }));
     }
     parts.push(make("p", ["With positions and pictures: ", make("code", "kmend impact --index FILE " + spec(f))]));
     answer.replaceChildren(...parts);

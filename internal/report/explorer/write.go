@@ -69,7 +69,7 @@ func Write(ctx context.Context, w io.Writer, in Input) error {
 			return fmt.Errorf("explore %s: %w", b.Name, err)
 		}
 		if i == 0 {
-			v.Histogram = page.NewHistogram("How many symbols depend on a function", "functions", g.Counts)
+			v.Histogram = page.NewHistogram("How many symbols depend on a function", "functions", "symbols that depend on it", g.Counts)
 		} else {
 			v.Changes = append(v.Changes, compare(in.Builds[0].Name, b.Name, graphs[0], g))
 		}
@@ -77,7 +77,7 @@ func Write(ctx context.Context, w io.Writer, in Input) error {
 	}
 	v.curves(graphs)
 	v.Levels = viewLevels(in.Levels)
-	data, err := encode(graphs[0])
+	data, err := encode(graphs[0], v.Changes)
 	if err != nil {
 		return err
 	}
@@ -121,6 +121,7 @@ func (v *view) add(ctx context.Context, b Build) (*index.Graph, error) {
 
 // curves draws the builds over each other.
 func (v *view) curves(graphs []*index.Graph) {
+	v.Curves = page.Curves{Title: "Functions on which at most so many symbols depend", Unit: "functions", Size: "symbols that depend on it"}
 	for i, g := range graphs {
 		v.Curves.Add(v.Builds[i].Name, g.Counts)
 	}

@@ -2,6 +2,8 @@
 
 package page
 
+import "strings"
+
 // Row is one line before and after, side by side.
 type Row struct {
 	Left, Right Cell
@@ -72,6 +74,12 @@ func markMiddle(l, r Cell) (Cell, Cell) {
 	e := 0
 	for e < len(a)-p && e < len(b)-p && a[len(a)-1-e] == b[len(b)-1-e] {
 		e++
+	}
+	// Lines that have next to nothing in common are not the same line: marks in
+	// them would mark all.
+	if same := len([]rune(strings.TrimSpace(string(a[:p])))) + e; 4*same < min(len(a), len(b)) {
+		l.Pre, l.Mid, r.Pre, r.Mid = l.Mid, "", r.Mid, ""
+		return l, r
 	}
 	cut := func(c Cell, text []rune) Cell {
 		c.Pre, c.Mid, c.End = string(text[:p]), string(text[p:len(text)-e]), string(text[len(text)-e:])

@@ -44,8 +44,10 @@ func ScaleBars(bars []Bar) []Bar {
 
 // Histogram is how many of a set have which size, in bins that double.
 type Histogram struct {
-	Title, Unit string // what is counted, in the plural: "functions"
-	Bins        []Bin
+	Title string
+	Unit  string // what is counted, in the plural: "functions"
+	Size  string // what their sizes are: "symbols that depend on it"
+	Bins  []Bin
 }
 
 // Bin is the number of those with From to To.
@@ -65,29 +67,28 @@ func (b Bin) Label() string {
 
 // Short is the label as it fits below a column.
 func (b Bin) Short() string {
-	switch {
-	case b.From < 2:
-		return b.Label()
-	case b.From >= 1024:
-		return fmt.Sprintf("%dk–", b.From/1024)
+	if b.From >= 1024 {
+		return fmt.Sprintf("from %dk", b.From/1024)
 	}
-	return fmt.Sprintf("%d–", b.From)
+	return b.Label()
 }
 
 // Middle and Above are where the texts of a column stand.
-func (b Bin) Middle() float64 { return b.X + 26 }
+func (b Bin) Middle() float64 { return b.X + columnWidth/2 }
 func (b Bin) Above() float64  { return b.Y - 5 }
 
 // Sizes of the picture of a histogram, in its own units.
 const (
-	binWidth      = 56
+	binWidth      = 68
+	columnWidth   = binWidth - 4
+	leastWidth    = 400 // so that what the axes are of fits
 	columnsHeight = 180
 	columnsTop    = 24
 )
 
 // NewHistogram counts sizes, which are not negative: 0, 1, 2–3, 4–7 and so on.
-func NewHistogram(title, unit string, sizes []int) Histogram {
-	h := Histogram{Title: title, Unit: unit}
+func NewHistogram(title, unit, size string, sizes []int) Histogram {
+	h := Histogram{Title: title, Unit: unit, Size: size}
 	most := 0
 	for _, n := range sizes {
 		i := bits.Len(uint(max(n, 0)))
@@ -112,12 +113,16 @@ func NewHistogram(title, unit string, sizes []int) Histogram {
 	return h
 }
 
-// Width and Height are those of the picture.
-func (h Histogram) Width() int  { return max(len(h.Bins), 1)*binWidth + 8 }
-func (h Histogram) Height() int { return columnsTop + columnsHeight + 40 }
+// Column is the width of a column.
+func (h Histogram) Column() int { return columnWidth }
 
-// Below is where the labels of the columns stand.
+// Width and Height are those of the picture.
+func (h Histogram) Width() int  { return max(len(h.Bins)*binWidth+8, leastWidth) }
+func (h Histogram) Height() int { return columnsTop + columnsHeight + 44 }
+
+// Below is where the labels of the columns stand, Foot what they are of.
 func (h Histogram) Below() int { return h.Base() + 18 }
+func (h Histogram) Foot() int  { return h.Base() + 36 }
 
 // Base is where the columns stand.
 func (h Histogram) Base() int { return columnsTop + columnsHeight }

@@ -10,7 +10,11 @@ import (
 
 // Curves are several sets of sizes over each other: for each the share of those
 // that are at most so large, at limits that double.
-type Curves struct{ Sets []Curve }
+type Curves struct {
+	Title      string
+	Unit, Size string // as of a Histogram
+	Sets       []Curve
+}
 
 // Curve is one set.
 type Curve struct {
@@ -22,8 +26,8 @@ type Curve struct {
 
 const (
 	curveStep   = 52
-	curveHeight = 200
-	curveTop    = 20
+	curveHeight = 220
+	curveTop    = 32
 	curveLeft   = 48
 )
 
@@ -68,6 +72,37 @@ func (c Curves) Share(set, limit int) string {
 	return fmt.Sprintf("%.1f %%", s[limit])
 }
 
+// Say is all shares at a limit by its place, as a sentence.
+func (c Curves) Say(limit int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "At most %d (%s): ", c.Limits()[limit], c.Size)
+	for i, s := range c.Sets {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s of the %s of %s", c.Share(i, limit), c.Unit, s.Name)
+	}
+	return b.String()
+}
+
+// least is the share that the picture begins with: no curve is below it, and it
+// does not spend its height on what no curve has.
+func (c Curves) least() int {
+	least := 100.0
+	for _, s := range c.Sets {
+		if len(s.Shares) > 0 {
+			least = min(least, s.Shares[0])
+		}
+	}
+	return min(int(least)/10*10, 90)
+}
+
+// y is where a share stands.
+func (c Curves) y(share float64) float64 {
+	least := float64(c.least())
+	return curveTop + curveHeight*(100-share)/(100-least)
+}
+
 // Path is a set as an SVG path.
 func (c Curves) Path(set int) string {
 	var b strings.Builder
@@ -76,7 +111,7 @@ func (c Curves) Path(set int) string {
 		if i < len(c.Sets[set].Shares) {
 			share = c.Sets[set].Shares[i]
 		}
-		fmt.Fprintf(&b, "%c%d %.1f", "ML"[min(i, 1)], c.X(i), curveTop+curveHeight*(1-share/100))
+		fmt.Fprintf(&b, "%c%d %.1f", "ML"[min(i, 1)], c.X(i), c.y(share))
 	}
 	return b.String()
 }
@@ -84,16 +119,28 @@ func (c Curves) Path(set int) string {
 // X is where a limit stands.
 func (c Curves) X(i int) int { return curveLeft + 20 + i*curveStep }
 
-// Width, Height, Base and Left are those of the picture.
-func (c Curves) Width() int  { return c.X(max(len(c.Limits()), 1)) }
-func (c Curves) Height() int { return curveTop + curveHeight + 32 }
+// Column and Step are the place of a limit in which the pointer asks for it.
+func (c Curves) Column(i int) int { return c.X(i) - curveStep/2 }
+func (c Curves) Step() int        { return curveStep }
+
+// Width, Height, Base, Left and Foot are those of the picture.
+func (c Curves) Width() int  { return max(c.X(len(c.Limits())), leastWidth) }
+func (c Curves) Height() int { return c.Foot() + 8 }
+func (c Curves) Foot() int   { return c.Base() + 38 }
 func (c Curves) Base() int   { return curveTop + curveHeight }
 func (c Curves) Left() int   { return curveLeft }
 
-// Grid are the lines for 0, 25, 50, 75 and 100 percent.
+// Grid are lines at round shares from 100 percent down, at most six.
 func (c Curves) Grid() (out []struct{ Y, Percent int }) {
-	for p := 0; p <= 100; p += 25 {
-		out = append(out, struct{ Y, Percent int }{curveTop + curveHeight*(100-p)/100, p})
+	least := c.least()
+	step := 2
+	for _, s := range []int{5, 10, 20, 25} {
+		if (100-least)/step > 5 {
+			step = s
+		}
+	}
+	for p := 100; p >= least; p -= step {
+		out = append(out, struct{ Y, Percent int }{int(c.y(float64(p))), p})
 	}
 	return out
 }

@@ -169,7 +169,7 @@ func TestTooMuchToAlignIsSaid(t *testing.T) {
 }
 
 func TestHistogram(t *testing.T) {
-	h := NewHistogram("x", "things", []int{0, 0, 1, 2, 3, 4, 7, 8, 9})
+	h := NewHistogram("x", "things", "parts", []int{0, 0, 1, 2, 3, 4, 7, 8, 9})
 	var got []string
 	for _, b := range h.Bins {
 		got = append(got, fmt.Sprint(b.Label(), " ", b.Count))
@@ -177,7 +177,7 @@ func TestHistogram(t *testing.T) {
 	if want := []string{"0 2", "1 1", "2–3 2", "4–7 2", "8–15 2"}; !slices.Equal(got, want) {
 		t.Errorf("bins %q, want %q", got, want)
 	}
-	if empty := NewHistogram("x", "things", nil); len(empty.Bins) != 0 || empty.Width() <= 0 {
+	if empty := NewHistogram("x", "things", "parts", nil); len(empty.Bins) != 0 || empty.Width() <= 0 {
 		t.Errorf("of nothing: %+v", empty)
 	}
 }
@@ -192,8 +192,39 @@ func TestCurves(t *testing.T) {
 	if c.Sets[0].Dash == c.Sets[1].Dash {
 		t.Errorf("only their colours tell the curves apart")
 	}
-	if p := c.Path(0); p != "M68 170.0L120 70.0L172 70.0L224 20.0" {
+	if p := c.Path(0); p != "M68 238.2L120 100.8L172 100.8L224 32.0" {
 		t.Error(p)
+	}
+	c.Unit, c.Size = "things", "parts"
+	if got := c.Say(1); got != "At most 1 (parts): 75.0 % of the things of a, 100.0 % of the things of b" {
+		t.Error(got)
+	}
+}
+
+// TestGrid: the picture begins below the least share, and its lines are few and
+// at round shares.
+func TestGrid(t *testing.T) {
+	for _, c := range []struct {
+		sizes []int
+		want  string
+	}{
+		{[]int{1, 1}, "100 80 60 40 20 0"},
+		{[]int{0, 0, 0, 1, 1}, "100 90 80 70 60"},
+		{[]int{0, 0}, "100 98 96 94 92 90"},
+		{nil, "100 98 96 94 92 90"},
+	} {
+		var curves Curves
+		curves.Add("a", c.sizes)
+		var got []string
+		for _, g := range curves.Grid() {
+			got = append(got, fmt.Sprint(g.Percent))
+			if g.Y < curveTop || g.Y > curves.Base() {
+				t.Errorf("%v: %d is outside of the picture", c.sizes, g.Y)
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%v: lines at %v, want %s", c.sizes, got, c.want)
+		}
 	}
 }
 

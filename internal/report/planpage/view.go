@@ -59,7 +59,16 @@ type object struct {
 type function struct {
 	plan.Function
 	Evidence evidence.Function
-	Open     bool // shown without being asked for
+	Sources  []source // those of Evidence
+	Open     bool     // shown without being asked for
+}
+
+// source is the source of one function. Folded: it does not change, or it is
+// there already, under the function First that it was copied into as well.
+type source struct {
+	evidence.Source
+	Folded bool
+	First  string
 }
 
 // openFunctions is how many functions are shown without a click. More would bury
@@ -88,12 +97,21 @@ func newView(in Input) (*view, error) {
 		}
 		v.Fixes = append(v.Fixes, f)
 	}
+	first := map[[2]string]string{}
 	for i, o := range v.Plan.Objects {
 		out := object{Name: o.Name}
 		for j, f := range o.Functions {
 			g := function{Function: f, Open: v.Functions < openFunctions}
 			if i < len(ev.Functions) && j < len(ev.Functions[i]) {
 				g.Evidence = ev.Functions[i][j]
+			}
+			for _, s := range g.Evidence.Sources {
+				key := [2]string{s.File, s.Name}
+				under, again := first[key]
+				if !again {
+					first[key] = f.Name
+				}
+				g.Sources = append(g.Sources, source{s, s.Sides != nil && (s.Sides.Only || again), under})
 			}
 			out.Functions = append(out.Functions, g)
 			v.Functions++
@@ -160,7 +178,8 @@ func (v *view) charts() {
 			}})
 		}
 	}
-	slices.SortStableFunc(v.Sizes, func(a, b page.Bar) int { return cmp.Compare(b.Values[1].Value, a.Values[1].Value) })
+	size := func(b page.Bar) float64 { return max(b.Values[0].Value, b.Values[1].Value) }
+	slices.SortStableFunc(v.Sizes, func(a, b page.Bar) int { return cmp.Compare(size(b), size(a)) })
 	v.Sizes = page.ScaleBars(v.Sizes[:min(len(v.Sizes), most)])
 	for _, u := range v.Plan.Units {
 		for _, r := range u.References {
@@ -235,14 +254,15 @@ func (v *view) picture() (template.HTML, error) {
 			if len(chain) == 0 || chain[len(chain)-1] != f.Name {
 				chain = append(slices.Clone(chain), f.Name)
 			}
-			prev := -1
+			prev, last := -1, ""
 			for _, n := range chain {
 				key := f.Unit + "\x00" + n
 				at := node(f.Unit, n, replaced[key], edited[key] || n == f.Name && f.Reason.Kind == plan.Edited)
 				if prev >= 0 && prev != at {
-					g.Edge(prev, at, page.Clean(f.Reason.Kind, 20))
+					g.Edge(prev, at, arrow(last, n, f.Reason.Kind))
 					arrows++
 				}
+				last = n
 				if prev = at; g.Len() > graph.MaxSVG || arrows > maxArrows {
 					v.TooLarge = fmt.Sprintf("There are more than %d functions or %d arrows: that is too many for a picture.", graph.MaxSVG, maxArrows)
 					return "", nil
@@ -255,6 +275,19 @@ func (v *view) picture() (template.HTML, error) {
 	}
 	svg, err := g.SVG()
 	return template.HTML(svg), err
+}
+
+// arrow says what an arrow from one function of a chain to the next means.
+func arrow(from, to, kind string) string {
+	switch {
+	case kind != plan.Inlines:
+		return page.Clean(kind, 20)
+	case strings.HasPrefix(to, from+"."):
+		return "cloned as"
+	case strings.Contains(from, "."): // a clone changes who calls it, too
+		return "copied or called"
+	}
+	return "copied into"
 }
 
 // testing adds the verdict of the virtual machine.
