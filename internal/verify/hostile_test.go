@@ -6,16 +6,16 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
+	"kmend/internal/hostiletest"
 	"kmend/internal/kerneltest"
 	"kmend/internal/object"
 	"kmend/internal/verify"
@@ -27,56 +27,39 @@ import (
 // are changed in headers, symbols, relocations and the livepatch structures.
 func TestHostileModules(t *testing.T) {
 	k := kerneltest.Open(t)
-	count := 3000
-	if s := os.Getenv("KMEND_TEST_MUTANTS"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		count = n
-	}
+	count := hostiletest.Share(t, 3000, 80)
 	cmdline, err := os.ReadFile(filepath.Join(vmtest.BuildModules(t, k, "../vm/testdata/modules"), "lp_cmdline.ko"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	seeds := [][]byte{tiny(t), handMade(t, k, "lp_lists"), converted(t, handMade(t, k, "lp_hand"), handRefs), stripped(t, cmdline), append(handMade(t, k, "lp_all"), unsignedTail(100, 2)...), good(t, k)}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	read, objected, slowest := 0, 0, time.Duration(0)
-	workers := min(2, runtime.NumCPU())
-	for w := range workers {
+	// The modules of the kernel that a mutant names are read: 64 at most.
+	bounds := hostiletest.Bounds{Constant: 400 << 20, PerByte: 100, Memory: 3 << 30}
+	got := hostiletest.Run(t, count, bounds, func(int) func(*rand.Rand, int) hostiletest.Case {
 		v, err := verify.New(k)
 		if err != nil {
 			t.Fatal(err)
 		}
-		wg.Go(func() {
-			rnd := rand.New(rand.NewPCG(uint64(count), uint64(w))) // another count, other mutants
-			for i := range count / workers {
-				data := mutated(rnd, seeds[i%len(seeds)])
-				start := time.Now()
+		return func(rnd *rand.Rand, i int) hostiletest.Case {
+			data := mutated(rnd, seeds[i%len(seeds)])
+			return hostiletest.Case{Input: data, Try: func() (string, error) {
 				r, err := v.Check(data)
-				took := time.Since(start)
-				mu.Lock()
-				slowest = max(slowest, took)
-				if err == nil {
-					read++
-					if !r.OK() {
-						objected++
-					}
+				switch {
+				case err != nil && r != nil:
+					return "refused", fmt.Errorf("a report and the error %w", err)
+				case err != nil:
+					return "refused", nil
 				}
-				mu.Unlock()
-				if err == nil {
-					verify.Together([]*verify.Report{r, r})
+				verify.Together([]*verify.Report{r, r})
+				if r.OK() {
+					return "read without an objection", nil
 				}
-			}
-		})
-	}
-	wg.Wait()
-	var mem runtime.MemStats
-	runtime.ReadMemStats(&mem)
-	t.Logf("%d mutants: %d could be read, %d of these met with an objection; the slowest took %v; %d MB of memory from the system", count, read, objected, slowest, mem.Sys>>20)
-	if read < count/20 || objected < read/20 {
-		t.Errorf("only %d of %d could be read, and %d were objected to: the mutants are not near enough to modules, or nothing is checked", read, count, objected)
+				return "read with an objection", nil
+			}}
+		}
+	})
+	if objected := got["read with an objection"]; got["refused"] > count*19/20 || objected < count/50 {
+		t.Errorf("of %d: %v: the mutants are not near enough to modules, or nothing is checked", count, got)
 	}
 }
 
