@@ -46,11 +46,8 @@ func (a *app) printList(w io.Writer, s *host.Status) error {
 		return err
 	}
 	all, err := a.thisHost().Installed()
-	if err != nil {
+	if err != nil || all.Count() == 0 {
 		return err
-	}
-	if all.Count() == 0 {
-		return nil
 	}
 	fmt.Fprintln(w)
 	return a.printInstalled(w, all)

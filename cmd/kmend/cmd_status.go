@@ -180,11 +180,11 @@ func (a *app) printPatch(w io.Writer, p *host.Patch) {
 		fmt.Fprintf(w, "  since %s\n", sinceText(p))
 	}
 	if p.Path != "" {
-		fmt.Fprintf(w, "  from  %s (sha256 %.12s…)\n", visible(p.Path), p.SHA256)
+		fmt.Fprintf(w, "  from  %s (sha256 %.12s…)\n", visible(p.Path), visible(p.SHA256))
 	}
 	for _, o := range p.Objects {
 		for _, f := range o.Functions {
-			fmt.Fprintf(w, "  %s:%s: %s\n", visible(o.Name), visible(functionName(f)), functionState(p, o, f))
+			fmt.Fprintf(w, "  %s:%s: %s\n", visible(o.Name), visible(functionName(f)), visible(functionState(p, o, f)))
 		}
 	}
 	if t := p.Transition; t != nil {

@@ -117,7 +117,7 @@ func (a *app) finish(err error) int {
 	if a.Verbose {
 		text = fmt.Sprintf("%+v", err) // rich errors add their whole log
 	}
-	fmt.Fprintf(a.Err, "kmend: %s\n", text)
+	fmt.Fprintf(a.Err, "kmend: %s\n", visibleLines(text)) // it may quote names of strangers
 	return code
 }
 
@@ -127,7 +127,7 @@ func (a *app) PrintJSON(v any) error {
 	if err != nil {
 		return fmt.Errorf("encode the answer as JSON: %w", err)
 	}
-	if _, err := a.Out.Write(append(data, '\n')); err != nil {
+	if _, err := a.Out.Write(append(visibleJSON(data), '\n')); err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}
 	a.answered = true

@@ -136,23 +136,6 @@ func indent(text, by string, most int) string {
 	return strings.Join(lines, "\n")
 }
 
-func visible(s string) string {
-	var b strings.Builder
-	for _, c := range s {
-		switch {
-		case c == '\t':
-			b.WriteRune(c)
-		case c < ' ':
-			b.WriteString("^" + string(c+'@'))
-		case c == 0x7f, c >= 0x80 && c < 0xa0, c == '\ufffd':
-			b.WriteRune('?')
-		default:
-			b.WriteRune(c)
-		}
-	}
-	return b.String()
-}
-
 // wallTimes sums the phases up: what takes long is the boot.
 func wallTimes(r *vm.Report) string {
 	var boot time.Duration

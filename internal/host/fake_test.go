@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kmend/internal/kernel"
 	"kmend/internal/klp"
 	"kmend/internal/verify"
 )
@@ -66,8 +65,7 @@ func newFake(t testing.TB) (*Host, *fake) {
 // hostAt is the host of a directory that newFake laid out.
 func hostAt(root string) (*Host, *fake) {
 	f := &fake{root: root, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
-	h := &Host{Root: root, System: f, Kernels: func() ([]*kernel.Kernel, error) { return nil, nil }, owner: uint32(os.Getuid())}
-	return h, f
+	return At(root, f), f
 }
 
 func put(t testing.TB, path, text string, dir bool) {

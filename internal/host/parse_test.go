@@ -3,9 +3,14 @@
 package host
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestReadStack(t *testing.T) {
@@ -20,6 +25,27 @@ func TestReadStack(t *testing.T) {
 	p.State = Unpatching
 	if got := culprit(frames, p); got != "vmlinux:do_it.isra.0" {
 		t.Errorf("unpatching: %q", got)
+	}
+}
+
+// TestReadBounded: all of a file that is no longer than may be read, else its
+// begin; a link is not followed, and what cannot be read is an error.
+func TestReadBounded(t *testing.T) {
+	h, f := newFake(t)
+	text := strings.Repeat("0123456789abcdef", 1000)
+	f.set("run/long", text)
+	for _, most := range []int{1, 511, 512, 513, len(text), len(text) + 1, 8 << 20} {
+		if got, err := h.readBounded("/run/long", most); err != nil || string(got) != text[:min(most, len(text))] {
+			t.Errorf("at most %d bytes: %d, %v", most, len(got), err)
+		}
+	}
+	if err := os.Symlink("long", f.path("run/link")); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]error{"/run/none": fs.ErrNotExist, "/run/link": unix.ELOOP, "/run": unix.EISDIR} {
+		if got, err := h.readBounded(name, 100); !errors.Is(err, want) || got != nil {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
 	}
 }
 

@@ -67,6 +67,12 @@ func Open() *Host {
 	return &Host{System: linux{}, Kernels: kernel.List}
 }
 
+// At returns a system that is laid out below a directory, by the user of this
+// process: for tests.
+func At(root string, system System) *Host {
+	return &Host{Root: root, System: system, Kernels: func() ([]*kernel.Kernel, error) { return nil, nil }, owner: uint32(os.Getuid())}
+}
+
 func (h *Host) path(parts ...string) string {
 	return filepath.Join(append([]string{h.Root + "/"}, parts...)...)
 }

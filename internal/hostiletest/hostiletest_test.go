@@ -63,3 +63,35 @@ func TestAllocationsAreMeasured(t *testing.T) {
 		t.Errorf("%d bytes for %d", got, len(sink))
 	}
 }
+
+func TestHidden(t *testing.T) {
+	for text, tabs := range map[string]bool{"plain größer 漢字 …\n": false, "a\tb": true, "\ufffd": false} {
+		if got := Hidden(text, tabs); got != "" {
+			t.Errorf("%q: %s", text, got)
+		}
+	}
+	for _, text := range []string{"a\tb", "\x1b", "\u202e", "\u009b", "\x7f", "\xff", "\u2028", "\r", "\u200b"} {
+		if Hidden("before "+text, false) == "" {
+			t.Errorf("%q passes", text)
+		}
+	}
+}
+
+func TestMarkup(t *testing.T) {
+	page := func(body string) string {
+		return "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><style>a < b</style></head><body>" + body + "<script>if (a<b) {}</script></body>\n</html>\n"
+	}
+	for _, good := range []string{"", `<p class="x">a &lt; b<br></p><svg viewBox="0 0 1 1"><path d="M0 0"/></svg><a href="#x" title=" onclick=1 src=x href=y">x</a>`} {
+		if err := Markup(page(good)); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"<img>", "<p>", "</p>", "<p><b></p></b>", `<a href="http://x">x</a>`, `<a href='x'>x</a>`, `<a href=x>x</a>`, `<p onclick="x">a</p>`, "<script src=x></script>", "<!-- x -->", "<"} {
+		if err := Markup(page(bad)); err == nil {
+			t.Errorf("%s passes", bad)
+		}
+	}
+	if Markup("<html></html>") == nil || Markup(page("")+"x") == nil {
+		t.Error("what is no page passes")
+	}
+}

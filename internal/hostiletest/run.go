@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -55,12 +56,15 @@ const hang = 120
 // maxFaults ends a run: more would tell nothing.
 const maxFaults = 20
 
-// Run tries count inputs on two goroutines. start is called for each of these
-// before the first; what it returns makes the input of a number, which together
-// with count seeds rnd, so any of them can be made again. Run tells how many
-// inputs came to which outcome.
+// Run tries count inputs on two goroutines. SIGINT ends it and fails the test;
+// what was seen until then is told.
+//
+// start is called for each goroutine before the first; what it returns makes the
+// input of a number, which together with count seeds rnd, so any of them can be
+// made again. Run tells how many inputs came to which outcome.
 func Run(t *testing.T, count int, b Bounds, start func(worker int) func(rnd *rand.Rand, number int) Case) map[string]int {
 	t.Helper()
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // half of the time would go into collecting garbage
 	r := &run{t: t, count: count, bounds: b, outcomes: map[string]int{}}
 	const workers = 2
 	makers := make([]func(*rand.Rand, int) Case, workers)
@@ -68,6 +72,8 @@ func Run(t *testing.T, count int, b Bounds, start func(worker int) func(rnd *ran
 		makers[w] = start(w)
 	}
 	done := make(chan struct{})
+	stop, release := signal.NotifyContext(t.Context(), os.Interrupt)
+	defer release()
 	watched := make([]watched, workers)
 	go r.watch(watched, done)
 	var wg sync.WaitGroup
@@ -75,7 +81,7 @@ func Run(t *testing.T, count int, b Bounds, start func(worker int) func(rnd *ran
 		wg.Go(func() {
 			runtime.LockOSThread() // the clock is the thread's
 			defer runtime.UnlockOSThread()
-			for i := w; i < count && !r.full(); i += workers {
+			for i := w; i < count && !r.full() && stop.Err() == nil; i += workers {
 				r.one(&watched[w], i, makers[w])
 			}
 		})
@@ -254,6 +260,9 @@ func (r *run) report() {
 	r.t.Logf("%d inputs of %d bytes on average: %s; the slowest took %v of CPU (number %d, %d bytes); at most %d kB were allocated for one (number %d, %d bytes); %d MB of memory from the system",
 		total, r.inputSize/uint64(max(total, 1)), strings.Join(kinds, ", "), r.slowest.value.Round(10*time.Microsecond), r.slowest.number, r.slowest.size,
 		r.largest.value>>10, r.largest.number, r.largest.size, mem.Sys>>20)
+	if total < r.count {
+		r.t.Errorf("ended before the last of %d inputs", r.count)
+	}
 	if mem.Sys > r.bounds.Memory {
 		r.t.Errorf("%d MB of memory were taken from the system, at most %d may be", mem.Sys>>20, r.bounds.Memory>>20)
 	}

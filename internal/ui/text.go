@@ -142,11 +142,12 @@ func wrap(text string, width int) []string {
 	return append(lines, line)
 }
 
-// printable replaces control characters other than tab and newline, which
-// names out of foreign files could smuggle into a terminal.
+// printable replaces control characters other than tab and newline, and marks
+// of direction and others that do not show, which names out of foreign files
+// could smuggle into a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && unicode.IsControl(r) {
+		if r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
 			return '?'
 		}
 		return r

@@ -50,6 +50,16 @@ __attribute__((no_instrument_function)) int quiet(int x) { return shared(x) - 9;
 // build compiles the sources as a kernel is, with dumps, and opens their index.
 func build(t testing.TB, more ...string) *index.Index {
 	t.Helper()
+	x, err := index.Parse(buildData(t, more...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// buildData is the index as it is in a file.
+func buildData(t testing.TB, more ...string) []byte {
+	t.Helper()
 	dir := t.TempDir()
 	for name, text := range sources {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -71,11 +81,7 @@ func build(t testing.TB, more ...string) *index.Index {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, err := index.Parse(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x
+	return data
 }
 
 func write(t testing.TB, in Input) string {
