@@ -6,8 +6,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
+	"kmend/internal/host"
 	"kmend/internal/hostiletest"
 	"kmend/internal/ui"
 )
@@ -50,5 +53,27 @@ func TestNothingReachesTheTerminal(t *testing.T) {
 		if err := json.Unmarshal(out.Bytes(), &doc); err != nil || doc.Error.Message != string(bytes.ToValidUTF8([]byte("read "+text), []byte("\ufffd"))) {
 			t.Errorf("%v: %q", err, doc.Error.Message)
 		}
+	}
+}
+
+// TestStatusShowsNamesAsText: what a record of a load and the names in sysfs say
+// does not reach the terminal as it is.
+func TestStatusShowsNamesAsText(t *testing.T) {
+	odd := hostiletest.Attack
+	since := time.Unix(1767225600, 0)
+	function := host.Function{Name: odd, Sympos: 2, CoveredBy: odd}
+	s := &host.Status{Release: odd, KernelID: "00112233445566", Taint: "OK", Notes: []string{odd}, Patches: []host.Patch{{
+		Name: odd, State: host.Patching, Since: &since, Path: odd, SHA256: odd, Taint: odd, Notes: []string{odd},
+		Objects:    []host.Object{{Name: odd, Patched: true, Functions: []host.Function{function}}},
+		Transition: &host.Transition{Name: odd, Patching: true, Total: 1, Waiting: 1, Tasks: []host.Task{{Comm: odd, State: odd, Wchan: odd, Stack: []string{odd}, Function: odd, Why: odd}}},
+	}}}
+	installed := &host.Installation{Builds: []host.InstalledBuild{{BuildID: "0011223344556677", Notes: []string{odd}, Modules: []host.InstalledModule{{Name: odd, SHA256: odd, Release: odd, Trouble: odd}}}}}
+	var out bytes.Buffer
+	a := &app{Out: &out, Err: &out, Progress: ui.Discard()}
+	if err := errors.Join(a.printStatus(&out, s), a.listTable(s).Write(&out, 0), a.printInstalled(&out, installed), a.PrintJSON(s), a.PrintJSON(installed)); err != nil {
+		t.Fatal(err)
+	}
+	if bad := hostiletest.Hidden(out.String(), false); bad != "" || strings.Count(out.String(), "onerror") < 30 {
+		t.Errorf("%s in\n%q", bad, out.String())
 	}
 }
