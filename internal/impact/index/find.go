@@ -208,6 +208,7 @@ func (q *Query) ambiguous(name string, list []*Function) error {
 
 // Each calls do with every function of the index, until it returns false.
 func (q *Query) Each(do func(f *Function) bool) error {
+	q.work = 0
 	for i := range uint32(q.x.Names()) {
 		for _, f := range q.functions(i) {
 			if !do(f) {

@@ -3,6 +3,7 @@
 package index
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"hash/crc32"
@@ -17,6 +18,7 @@ const (
 	sectionEntry  = 32
 	sectionTable  = 96 // where the section table begins in the header
 	headerSum     = headerSize - 4
+	maxString     = 4096 // as long as a path can be; symbols have at most 512 (KSYM_NAME_LEN)
 )
 
 // Sections, in the order of the file.
@@ -168,6 +170,12 @@ func (f *file) encode() ([]byte, error) {
 	if counts[secNodes] >= maxNodes || counts[secStrings] >= 1<<32 || counts[secEdges] >= 1<<32 {
 		return nil, fmt.Errorf("write index: %d functions, %d edges and %d bytes of names are more than the format holds; index parts of the build",
 			counts[secNodes], counts[secEdges], counts[secStrings])
+	}
+	for rest := f.strings; len(rest) > 0; {
+		var one []byte
+		if one, rest, _ = bytes.Cut(rest, []byte{0}); len(one) > maxString {
+			return nil, fmt.Errorf("write index: the name %.60q… has %d bytes, and the format holds %d; index a build of a kernel", one, len(one), maxString)
+		}
 	}
 	var offs [numSections]uint64
 	size := uint64(headerSize)

@@ -68,11 +68,12 @@ func (q *Query) Graph(ctx context.Context) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
+	left := rest{nodes: q.x.Nodes(), symbols: q.x.Symbols(), edges: q.x.Edges()}
 	for i := range uint32(q.x.Units()) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		g.Units = append(g.Units, q.graphUnit(i, function))
+		g.Units = append(g.Units, q.graphUnit(i, function, &left))
 		if q.err != nil {
 			return nil, q.err
 		}
@@ -80,8 +81,20 @@ func (q *Query) Graph(ctx context.Context) (*Graph, error) {
 	return g, nil
 }
 
-// graphUnit reads one unit; function are the numbers of all nodes' functions.
-func (q *Query) graphUnit(number uint32, function []int) GraphUnit {
+// rest is what there is for the units that are still to be read. Units that share
+// what they have would make a graph many times as large as the file.
+type rest struct{ nodes, symbols, edges int }
+
+// take takes something for a unit.
+func (q *Query) take(what string, from *int, n, unit uint32) {
+	if *from -= int(n); *from < 0 {
+		q.damaged(what+" of its own for unit", unit)
+	}
+}
+
+// graphUnit reads one unit; function are the numbers of all nodes' functions, left
+// is what no unit before it has.
+func (q *Query) graphUnit(number uint32, function []int, left *rest) GraphUnit {
 	u := q.unit(number)
 	out := GraphUnit{Path: q.str(u.path), Object: q.str(u.object), Flags: u.flags}
 	// inside is the number within the unit of something of the whole index.
@@ -96,13 +109,16 @@ func (q *Query) graphUnit(number uint32, function []int) GraphUnit {
 		q.damaged("unit", number)
 		return out
 	}
+	q.take("function", &left.nodes, u.nodes, number)
+	q.take("symbol", &left.symbols, u.syms, number)
 	for n := u.node0; n < u.node0+u.nodes && q.err == nil; n++ {
 		node := GraphNode{Function: function[n], Symbol: -1}
 		if s := q.symbolNumber(n); s != 0 {
 			node.Symbol = inside("symbol", s-1, u.sym0, u.syms)
 		}
 		from, to := q.edges(n)
-		for e := from; e < to; e++ {
+		q.take("edge", &left.edges, to-from, number)
+		for e := from; e < to && q.err == nil; e++ {
 			edge := edge(q.u32(secEdges, e))
 			node.Edges = append(node.Edges, GraphEdge{inside("function", edge.to(), u.node0, u.nodes), edge.kind()})
 		}

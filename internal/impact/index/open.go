@@ -174,15 +174,19 @@ func (v *view) u32(sec int, i uint32) uint32 {
 // bytes is the string at an offset.
 func (v *view) bytes(off uint32) []byte {
 	s := v.x.sec[secStrings]
-	if uint64(off) >= uint64(len(s)) {
+	// Strings do not begin within each other: many long ones could be made of few
+	// bytes then.
+	if uint64(off) >= uint64(len(s)) || off > 0 && s[off-1] != 0 {
 		v.damaged("string at", off)
 		return nil
 	}
 	s = s[off:]
-	if n := bytes.IndexByte(s, 0); n >= 0 {
-		return s[:n]
+	n := bytes.IndexByte(s[:min(len(s), maxString+1)], 0)
+	if n < 0 {
+		v.damaged("end of the string at", off)
+		return nil
 	}
-	return nil // cannot be: the section ends with a NUL
+	return s[:n]
 }
 
 func (v *view) str(off uint32) string { return string(v.bytes(off)) }

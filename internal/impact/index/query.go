@@ -19,6 +19,32 @@ type Query struct {
 	syms     []symStep         // symbols reached
 	symSet   []uint32          // by number in the unit, as seen
 	bySource map[string]uint32 // units, for UnitOf
+	strings  map[uint32]string // that were read: many functions have the same
+	work     uint64            // edges followed and aliases looked at since the question began
+}
+
+// maxWork bounds a question. All functions of a build of 2,500 units take less
+// than a thousandth of it; a file can be made so that they take years.
+const maxWork = 1 << 32
+
+// spend counts work, and ends a question that takes too much.
+func (q *Query) spend(n uint32) {
+	if q.work += uint64(n); q.work > maxWork && q.err == nil {
+		q.err = &FormatError{What: "damaged: its functions depend on each other as those of no build do"}
+	}
+}
+
+// str is the string at an offset.
+func (q *Query) str(off uint32) string {
+	s, ok := q.strings[off]
+	if !ok {
+		if q.strings == nil {
+			q.strings = map[uint32]string{}
+		}
+		s = q.view.str(off)
+		q.strings[off] = s
+	}
+	return s
 }
 
 // step is a function that a closure reached.
@@ -97,6 +123,7 @@ func (q *Query) follow(u *unit, clones bool) {
 			continue
 		}
 		from, to := q.edges(at.node)
+		q.spend(to - from)
 		for b := q.x.sec[secEdges][4*uint64(from) : 4*uint64(to)]; len(b) >= 4; b = b[4:] {
 			edge := edge(le.Uint32(b))
 			kind := edge.kind()
@@ -116,6 +143,7 @@ func (q *Query) callers(u *unit) {
 		for first > from && edge(q.u32(secEdges, first-1)).kind() == impact.Calls {
 			first--
 		}
+		q.spend(to - first)
 		for ; first < to; first++ {
 			q.reach(u, edge(q.u32(secEdges, first)).to(), int32(i), impact.Calls, false)
 		}
@@ -152,7 +180,7 @@ func (q *Query) reach(u *unit, n uint32, via int32, kind impact.Kind, own bool) 
 // aliases starts from the functions of the dump at the address of a symbol.
 func (q *Query) aliases(u *unit, first uint32, s symbol) {
 	for range min(u.syms, q.x.counts[secSyms]) {
-		if s.twin == first || q.err != nil {
+		if q.spend(1); s.twin == first || q.err != nil {
 			return
 		}
 		at := s.twin
@@ -222,6 +250,7 @@ type Answer struct {
 // Answer asks who depends on a function.
 func (q *Query) Answer(f *Function) (*Answer, error) {
 	a := &Answer{Function: f}
+	q.work = 0
 	q.eachUnit(f, func(number uint32) {
 		a.Units++
 		u := q.unit(number)

@@ -78,7 +78,7 @@ func encode(g *index.Graph, others []comparison) ([]page.Data, error) {
 	e.u(len(others))
 	last := 0
 	for i, f := range g.Functions {
-		t.Names = append(t.Names, page.Clean(f.Name, 4096))
+		t.Names = append(t.Names, page.Clean(f.Name, 512))
 		file := files.number(f.File)
 		e.step(file, last)
 		e.u(max(f.Line, 0))
