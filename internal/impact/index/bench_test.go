@@ -35,6 +35,7 @@ func BenchmarkClosure(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
+		q.work = 0
 		q.Count(list[i%len(list)])
 	}
 }
@@ -53,6 +54,7 @@ func BenchmarkWorst(b *testing.B) {
 	b.ReportAllocs()
 	b.ReportMetric(float64(s.Worst[0].Impacted), "symbols")
 	for b.Loop() {
+		q.work = 0
 		q.Count(f)
 	}
 }

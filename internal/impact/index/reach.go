@@ -41,6 +41,7 @@ func (q *Query) Reaches(unit uint32, function, symbol string) bool {
 			starts = append(starts, id)
 		}
 	}
+	q.work = 0
 	q.closure(unit, starts)
 	for _, s := range q.syms {
 		if y := q.symbol(s.sym); string(q.bytes(q.node(y.node).name)) == symbol {
