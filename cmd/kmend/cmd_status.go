@@ -119,7 +119,7 @@ func (a *app) statusLine(s *host.Status, last string) (string, error) {
 	if err != nil {
 		return last, fmt.Errorf("encode the answer as JSON: %w", err)
 	}
-	if _, err := a.Out.Write(append(line, '\n')); err != nil {
+	if _, err := a.Out.Write(append(visibleJSON(line), '\n')); err != nil {
 		return last, fmt.Errorf("write the answer: %w", err)
 	}
 	a.answered = true

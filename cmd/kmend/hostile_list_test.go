@@ -248,7 +248,8 @@ func (r *hostileRoot) show(loaded, installed bool) (string, error) {
 	if loaded {
 		s, err := r.host.Status()
 		if err == nil {
-			faults = append(faults, r.a.printStatus(&r.out, s), r.a.listTable(s).Write(&r.out, 0), r.a.listTable(s).Write(&r.out, 80), r.a.PrintJSON(s))
+			_, err := r.a.statusLine(s, "")
+			faults = append(faults, err, r.a.printStatus(&r.out, s), r.a.listTable(s).Write(&r.out, 0), r.a.listTable(s).Write(&r.out, 80), r.a.PrintJSON(s))
 		} else {
 			r.a.finish(err)
 			outcome = "refused"

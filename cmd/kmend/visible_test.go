@@ -70,6 +70,9 @@ func TestStatusShowsNamesAsText(t *testing.T) {
 	installed := &host.Installation{Builds: []host.InstalledBuild{{BuildID: "0011223344556677", Notes: []string{odd}, Modules: []host.InstalledModule{{Name: odd, SHA256: odd, Release: odd, Trouble: odd}}}}}
 	var out bytes.Buffer
 	a := &app{Out: &out, Err: &out, Progress: ui.Discard()}
+	if _, err := a.statusLine(s, ""); err != nil {
+		t.Fatal(err)
+	}
 	if err := errors.Join(a.printStatus(&out, s), a.listTable(s).Write(&out, 0), a.printInstalled(&out, installed), a.PrintJSON(s), a.PrintJSON(installed)); err != nil {
 		t.Fatal(err)
 	}
