@@ -384,7 +384,7 @@ func (c *course) explained(t *testing.T, looks []sight) {
 			}
 		}
 		t.Logf("stalled for %d ms: %d looks, %d name the function that is waited for", (s.to-s.from)/1000, within, named)
-		if s.to == 0 || named == 0 {
+		if s.to == 0 || named == 0 && within > 0 { // one CPU that counts instructions is through in less than a look takes
 			t.Errorf("nobody is named who holds up the transition from %d to %d", s.from, s.to)
 		}
 	}
