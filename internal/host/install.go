@@ -109,7 +109,10 @@ func (h *Host) installOne(m *Module, o *Outcome) error {
 		return fmt.Errorf("install %s: %w", m.Path, err)
 	}
 	b.Modules[i].Pending, b.Modules[i].Previous = "", ""
-	return h.saveState(b)
+	if err := h.saveState(b); err != nil { // with the file in place it counts as installed
+		o.Warnings = append(o.Warnings, fmt.Sprintf("%v; the module is in its place, and is loaded at boot all the same", err))
+	}
+	return nil
 }
 
 // Uninstall removes an installed module, for all builds of kernels or for the one
@@ -140,10 +143,10 @@ func (h *Host) Uninstall(ctx context.Context, name, id string) ([]*Outcome, erro
 		if at < 0 {
 			continue
 		}
-		if err := h.uninstallOne(b, at); err != nil {
+		o := &Outcome{Name: name, Outcome: DidUninstall, KernelID: b.BuildID}
+		if err := h.uninstallOne(b, at, o); err != nil {
 			return out, err
 		}
-		o := &Outcome{Name: name, Outcome: DidUninstall, KernelID: b.BuildID}
 		if h.moduleLoaded(name) && b.Running {
 			o.Warnings = append(o.Warnings, "it is loaded and stays so until the next boot: take it out with kmend unload "+name)
 		}
@@ -155,7 +158,7 @@ func (h *Host) Uninstall(ctx context.Context, name, id string) ([]*Outcome, erro
 	return out, nil
 }
 
-func (h *Host) uninstallOne(b *InstalledBuild, at int) error {
+func (h *Host) uninstallOne(b *InstalledBuild, at int, o *Outcome) error {
 	name := b.Modules[at].Name
 	b.Modules[at].Pending = removing
 	if err := h.saveState(b); err != nil {
@@ -165,8 +168,12 @@ func (h *Host) uninstallOne(b *InstalledBuild, at int) error {
 		return err
 	}
 	b.Modules = slices.Delete(b.Modules, at, at+1)
-	if err := h.saveState(b); err != nil || len(b.Modules) > 0 || len(b.Notes) > 0 {
-		return err
+	if err := h.saveState(b); err != nil { // a removal that was begun counts as done
+		o.Warnings = append(o.Warnings, fmt.Sprintf("%v; the module is gone, and is not loaded at boot", err))
+		return nil
+	}
+	if len(b.Modules) > 0 || len(b.Notes) > 0 {
+		return nil
 	}
 	// Nothing is left for this build: its directory goes, too. That it does not
 	// matters to nobody.

@@ -4,11 +4,13 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -171,9 +173,9 @@ func TestDamagedInstallation(t *testing.T) {
 
 // On a full disk nothing is half there: not installed, and not loaded.
 func TestFullDisk(t *testing.T) {
-	full := func(t *testing.T, h *Host, dir string) {
+	full := func(t *testing.T, h *Host, dir, size string) {
 		t.Helper()
-		if err := unix.Mount("tmpfs", h.path(dir), "tmpfs", 0, "size=4k"); err != nil {
+		if err := unix.Mount("tmpfs", h.path(dir), "tmpfs", 0, "size="+size); err != nil {
 			t.Skipf("a file system of its own takes root's rights: %v", err)
 		}
 		t.Cleanup(func() { _ = unix.Unmount(h.path(dir), unix.MNT_DETACH) })
@@ -182,28 +184,64 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	t.Run("install", func(t *testing.T) {
-		h, _ := newFake(t)
-		full(t, h, "/var/lib")
-		_, err := h.Install(t.Context(), []string{fix("livepatch_a").build(t, h)})
-		if !errors.Is(err, unix.ENOSPC) {
-			t.Errorf("%v", err)
+		warned := 0
+		for pages, done := 1, false; !done; pages++ {
+			h, _ := newFake(t)
+			full(t, h, "/var/lib", fmt.Sprintf("%dk", 4*pages))
+			out, err := h.Install(t.Context(), []string{fix("livepatch_a").build(t, h)})
+			if err != nil && !errors.Is(err, unix.ENOSPC) || pages > 20 {
+				t.Fatalf("%d pages: %v", pages, err)
+			}
+			noLeftovers(t, h)
+			// What is said is what a boot finds.
+			if boot, bootErr := h.LoadInstalled(t.Context(), Options{}); bootErr != nil || (len(boot) == 1) != (err == nil) {
+				t.Errorf("%d pages: %v; at boot: %v, %v", pages, err, boot, bootErr)
+			}
+			if done = err == nil; done && strings.Contains(strings.Join(out[0].Warnings, "\n"), "is loaded at boot all the same") {
+				done = false
+				warned++
+			}
 		}
-		if out, err := h.LoadInstalled(t.Context(), Options{}); len(out) != 0 || err != nil {
-			t.Errorf("at boot: %v, %v", out, err)
+		if warned == 0 {
+			t.Error("the disk was never full after the module was in its place")
 		}
-		noLeftovers(t, h)
 	})
 	t.Run("load", func(t *testing.T) {
 		h, f := newFake(t)
-		full(t, h, "/run")
+		full(t, h, "/run", "16k")
 		file := fix("livepatch_a").build(t, h)
-		if err := os.WriteFile(h.path("/run/filler"), make([]byte, 4096), 0o644); err != nil {
-			t.Fatal(err)
+		if err := os.WriteFile(h.path("/run/filler"), make([]byte, 1<<20), 0o644); !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("%v", err)
 		}
 		_, err := h.Load(t.Context(), file, Options{})
 		if !errors.Is(err, unix.ENOSPC) || f.has("sys/module/livepatch_a") {
 			t.Errorf("%v", err)
 		}
+	})
+	// What is remembered of a load must not keep the live patch in.
+	t.Run("unload", func(t *testing.T) {
+		h, f := newFake(t)
+		full(t, h, "/run", "16k")
+		loadNow(t, h, fix("livepatch_a").build(t, h))
+		if err := os.WriteFile(h.path("/run/filler"), make([]byte, 1<<20), 0o644); !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("%v", err)
+		}
+		var said []string
+		h.Notice = func(s string) { said = append(said, s) }
+		f.stick("0")
+		_, err := h.Unload(t.Context(), "livepatch_a", Options{Timeout: time.Second})
+		var stall *StallError
+		if !errors.As(err, &stall) || !stall.RolledBack || states(t, h)["livepatch_a"] != Enabled {
+			t.Errorf("%v", err)
+		}
+		f.stick("")
+		if o, err := h.Unload(t.Context(), "livepatch_a", Options{}); err != nil || o.Outcome != DidUnload || f.has("sys/module/livepatch_a") {
+			t.Errorf("%+v, %v", o, err)
+		}
+		if text := strings.Join(said, "\n"); !strings.Contains(text, "remember module livepatch_a: ") || !strings.Contains(text, "no space left") {
+			t.Errorf("said: %q", said)
+		}
+		noLeftovers(t, h)
 	})
 }
 

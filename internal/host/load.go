@@ -132,9 +132,7 @@ func (h *Host) seeThrough(ctx context.Context, name string, record *Record, o *O
 	took, err := h.await(ctx, name, opt)
 	if errors.Is(err, errStalled) && opt.Force {
 		record.Forced = true
-		if err := h.saveRecord(record); err != nil {
-			h.notice("%v", err)
-		}
+		h.saveOrSay(record)
 		err = h.force(context.WithoutCancel(ctx), name)
 		o.Forced = err == nil
 	}
@@ -183,7 +181,10 @@ func (h *Host) takeBack(ctx context.Context, name string, opt Options) error {
 	case how == held:
 		return fmt.Errorf("unload %s: something holds the module, so it stays in memory, disabled, until the next boot", name)
 	}
-	return h.dropRecord(name)
+	if err := h.dropRecord(name); err != nil { // a record of what is not loaded counts for nothing
+		h.notice("%v", err)
+	}
+	return nil
 }
 
 // present looks whether a module of that name is there already. done says that

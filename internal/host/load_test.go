@@ -192,6 +192,42 @@ func TestStaleRecords(t *testing.T) {
 	}
 }
 
+// Where the record should be there is something that is no file: it is not read,
+// which of a pipe would not end, and does not keep a live patch in.
+func TestRecordIsNoFile(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"pipe": func(path string) error { return unix.Mkfifo(path, 0o644) },
+		"link": func(path string) error { return os.Symlink("/etc/passwd", path) },
+		"dir":  func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, f := newFake(t)
+			file := fix("livepatch_a").build(t, h)
+			loadNow(t, h, file)
+			record := f.path("run/kmend/loaded/livepatch_a.json")
+			if err := errors.Join(os.Remove(record), make(record)); err != nil {
+				t.Fatal(err)
+			}
+			s, err := h.Status("livepatch_a")
+			if err != nil || len(s.Patches[0].Notes) != 1 || !strings.Contains(s.Patches[0].Notes[0], "is damaged: remove it") {
+				t.Errorf("%+v, %v", s, err)
+			}
+			if o, err := h.Unload(t.Context(), "livepatch_a", Options{}); err != nil || o.Outcome != DidUnload || f.has("run/kmend/loaded/livepatch_a.json") {
+				t.Errorf("%+v, %v", o, err)
+			}
+			if name != "dir" {
+				return
+			}
+			if err := os.MkdirAll(record, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := h.Load(t.Context(), file, Options{}); err == nil || !strings.Contains(err.Error(), "livepatch_a.json: it is a directory: remove it") || f.has("sys/module/livepatch_a") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 func TestStallRollsBack(t *testing.T) {
 	h, f := newFake(t)
 	f.stick("1")

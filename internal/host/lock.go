@@ -107,6 +107,9 @@ func (h *Host) ownDir(dir string, mode fs.FileMode) error {
 // machine stops.
 func (h *Host) writeFile(path string, data []byte, mode fs.FileMode) error {
 	dir := filepath.Dir(path)
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("write %s: it is a directory: remove it", h.outside(path))
+	}
 	h.step("write " + path)
 	f, err := os.CreateTemp(dir, tempPrefix+filepath.Base(path)+"-*")
 	if err != nil {

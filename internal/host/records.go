@@ -72,9 +72,13 @@ func (h *Host) dropRecord(name string) error {
 // record reads what is remembered of a module; nil if nothing is, or if it is of
 // another boot or of another module of that name. A damaged file is an error.
 func (h *Host) record(name string) (*Record, error) {
-	data, err := h.readBounded(recordPath(name), 64<<10)
+	info, err := os.Lstat(h.path(recordPath(name)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	}
+	var data []byte
+	if err == nil && info.Mode().IsRegular() { // a pipe would be waited for
+		data, err = h.readBounded(recordPath(name), 64<<10)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("recall module %s: %w", name, err)

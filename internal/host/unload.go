@@ -66,7 +66,10 @@ func (h *Host) Unload(ctx context.Context, name string, opt Options) (*Outcome, 
 		return o, nil
 	}
 	o.Outcome = DidUnload
-	return o, h.dropRecord(name)
+	if err := h.dropRecord(name); err != nil { // it is out all the same
+		o.Warnings = append(o.Warnings, err.Error())
+	}
+	return o, nil
 }
 
 // suggest tells of names that may have been meant.
@@ -98,9 +101,7 @@ func (h *Host) takeOut(ctx context.Context, name string, opt Options) error {
 	}
 	if record != nil && record.State != stateUnloading {
 		record.State = stateUnloading
-		if err := h.saveRecord(record); err != nil {
-			return err
-		}
+		h.saveOrSay(record) // a full disk must not keep a live patch in
 	}
 	if p.State == Enabled || p.State == Patching {
 		if err := h.turn(name, "0"); err != nil {
@@ -142,5 +143,14 @@ func (h *Host) putBack(ctx context.Context, name string, record *Record, opt Opt
 		return nil
 	}
 	record.State = stateLoaded
-	return h.saveRecord(record)
+	h.saveOrSay(record)
+	return nil
+}
+
+// saveOrSay saves a record where the live patch matters more than what is
+// remembered of it.
+func (h *Host) saveOrSay(r *Record) {
+	if err := h.saveRecord(r); err != nil {
+		h.notice("%v", err)
+	}
 }
