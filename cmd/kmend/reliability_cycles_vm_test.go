@@ -26,8 +26,6 @@ type moving struct {
 	old, new string // what it answers
 }
 
-// In that of pipe_read sits the guest's init, which reads what commands print; so
-// it is not among the first.
 var movings = []moving{
 	{"loop", "loop_", "cat /sys/block/loop0/loop/sizelimit", `^0$`, `^0 kmend$`},
 	{"sleep", "hrtimer_nanosleep", "/root/kmend/crowd sleep", `^sleep old$`, `^sleep new$`},
@@ -161,7 +159,18 @@ var (
 // change loads or unloads, and keeps how long that took and who held it up.
 func (c *cycler) change(verb, what string, m moving) {
 	c.t.Helper()
-	out := c.must(fmt.Sprintf(`n=$(cat /proc/[0-9]*/stack 2>/dev/null | grep -c '%s.*+0x'); kmend %s --json %s 2>/tmp/said >/tmp/answer; code=$?; echo $n; cat /tmp/answer; echo ====; cat /tmp/said; exit $code`, m.function, verb, what))
+	// Apart, with its output in files: the guest's init reads what a command prints
+	// from a pipe, and would sit in pipe_read until kmend ends.
+	c.must(fmt.Sprintf(`rm -f /tmp/code; (cat /proc/[0-9]*/stack 2>/dev/null | grep -c '%s.*+0x' >/tmp/inside; kmend %s --json %s 2>/tmp/said >/tmp/answer; echo $? >/tmp/code.new; mv /tmp/code.new /tmp/code) >/dev/null 2>&1 &`, m.function, verb, what))
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := c.g.ReadFile(c.t.Context(), "/tmp/code"); err == nil {
+			break
+		}
+		if time.Since(begin) > 3*time.Minute {
+			c.t.Fatalf("%s %s has not ended after 3 minutes", verb, what)
+		}
+	}
+	out := c.must("cat /tmp/inside /tmp/answer; echo ====; cat /tmp/said; exit $(cat /tmp/code)")
 	answer, said, _ := strings.Cut(out, "====")
 	count, answer, _ := strings.Cut(answer, "\n")
 	var o outcomesAnswer
