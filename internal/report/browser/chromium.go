@@ -66,7 +66,7 @@ func Start(t testing.TB) *Chromium {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(program, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--disable-dev-shm-usage",
-		"--no-first-run", "--disable-extensions", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+		"--no-first-run", "--disable-extensions", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-ipc-flooding-protection",
 		"--hide-scrollbars", "--no-zygote", "--in-process-gpu", "--renderer-process-limit=1", "--force-color-profile=srgb", "--user-data-dir="+profile, "about:blank")
 	cmd.ExtraFiles = []*os.File{inR, outW}
 	cmd.Env = append(os.Environ(), "HOME="+profile)
