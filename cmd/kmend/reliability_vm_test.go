@@ -52,16 +52,12 @@ type reliable struct {
 	wrong []string // of the kernel log
 }
 
-// cmdlineEnd ends the kernel's command line. On a host that is very busy the
-// kernel may find that its timer does not tick, and panic; so it does not look.
+// cmdlineEnd ends the command line of every guest's kernel.
 const cmdlineEnd = "no_timer_check"
 
 func bootReliable(t *testing.T, k *kernel.Kernel, change func(*vm.Machine), files ...string) *reliable {
 	t.Helper()
-	h := bootHost(t, k, func(m *vm.Machine) {
-		m.ExtraCommandLine = cmdlineEnd
-		change(m)
-	}, files...)
+	h := bootHost(t, k, change, files...)
 	return &reliable{hosted: h}
 }
 
