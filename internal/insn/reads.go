@@ -33,6 +33,13 @@ func OnlyReads(code []byte) bool {
 	return false
 }
 
+// IsLea reports whether the instruction at the start of code is lea, which has a
+// memory operand and only computes its address.
+func IsLea(code []byte) bool {
+	in, err := Decode(code)
+	return err == nil && code[in.OpcodeOff] == 0x8d
+}
+
 func twoByteReads(op, modRM byte) bool {
 	switch {
 	case op >= 0x40 && op <= 0x4f: // cmov

@@ -27,6 +27,9 @@ func TestOnlyReads(t *testing.T) {
 		if got, want := insn.OnlyReads(code), i < len(reads); got != want {
 			t.Errorf("%s (% x): %v, want %v", text, code, got, want)
 		}
+		if got, want := insn.IsLea(code), strings.HasPrefix(text, "lea "); got != want {
+			t.Errorf("%s (% x) is lea: %v", text, code, got)
+		}
 	}
 }
 

@@ -11,12 +11,13 @@ import (
 	"kmend/internal/insn"
 )
 
-// halves looks for new variables that begin as 0, that replaced code reads, and
+// halves looks for new variables that begin as 0, that replaced code uses, and
 // that nothing sets which will run: the fix is half of one, whose other half is
-// in another file. Where the code that would set such a variable is there, and
+// in another file. Where new code that may set such a variable is there, and
 // nothing calls it, that is certain, and what was to be set (a work queue, a
-// table) may be needed: it is refused. Where nothing sets it at all, the plan
-// warns. A variable whose address is taken may be set by whoever has that.
+// lock, a table) may be needed: it is refused. Where the variable is only read,
+// the plan warns. Code that has a variable's address may set it or only use it:
+// alone it is believed, beside code that nothing calls it is not.
 func halves(p *Plan, works []*work) {
 	live := reached(works)
 	for _, w := range works {
@@ -24,14 +25,14 @@ func halves(p *Plan, works []*work) {
 			if v.Kind != delta.State || w.result.BeforeOf(v) != nil || !beginsAsZero(v) {
 				continue
 			}
-			read, set, idle := uses(works, w, v, live)
+			u := usesOf(works, w, v, live)
 			switch {
-			case !read || set:
-			case len(idle) > 0:
+			case u.written || !u.read && !u.addressed:
+			case len(u.idle) > 0:
 				p.refuse(Refusal{Code: CodeNeverCalled, File: w.source, Object: w.object, Symbol: v.Name,
-					Why:    fmt.Sprintf("replaced code reads this new variable, which begins as 0, and only %s sets it, which nothing in the fix calls", strings.Join(idle, ", ")),
+					Why:    fmt.Sprintf("replaced code uses this new variable, which begins as 0, and what sets it up is %s, which nothing in the fix calls", strings.Join(u.idle, ", ")),
 					Advice: "give the whole fix, with the file whose code calls that; if that is code that has run already (a module's init), reboot into a fixed kernel"})
-			default:
+			case !u.addressed:
 				p.warn("never-set", fmt.Sprintf("%s: the new variable %s begins as 0, and the live patch only reads it: if other code is to set it, that code is missing from the fix", w.source, v.Name))
 			}
 		}
@@ -80,50 +81,85 @@ func reached(works []*work) map[*delta.Item]bool {
 	return live
 }
 
-// uses tells what is done with v, a new variable of a unit: whether code that
-// runs reads it, whether such code may set it, and which other code may.
-func uses(works []*work, owner *work, v *delta.Item, live map[*delta.Item]bool) (read, set bool, idle []string) {
+// uses is what is done with a variable: by code that runs, and by code that
+// nothing calls.
+type uses struct {
+	read, written bool     // by instructions that run
+	addressed     bool     // code or data that is reached has its address
+	idle          []string // other code that may set it
+}
+
+// usesOf tells what is done with v, a new variable of a unit.
+func usesOf(works []*work, owner *work, v *delta.Item, live map[*delta.Item]bool) uses {
+	var u uses
 	for _, w := range works {
 		if w.object != owner.object {
 			continue
 		}
+		leads := func(r *delta.Ref) bool {
+			return r.Target.Item == v || w != owner && v.IsGlobal() && r.Target.Extern == v.Name
+		}
 		for _, it := range w.result.After.Items {
-			does := func(r *delta.Ref, reads bool) {
-				switch {
-				case r.Target.Item != v && !(w != owner && v.IsGlobal() && r.Target.Extern == v.Name):
-				case reads:
-					read = read || live[it]
-				case live[it]:
-					set = true
-				case it.Kind.IsCode() && !slices.Contains(idle, it.Name):
-					idle = append(idle, it.Name)
-				}
-			}
 			for i := range it.Refs {
-				does(&it.Refs[i], it.Kind.IsCode() && readsAt(it.Data(), it.Refs[i].Offset))
+				if r := &it.Refs[i]; leads(r) {
+					u.add(it, accessAt(it, r.Offset), live[it])
+				}
 			}
 			for _, refs := range it.EntryRefs { // a jump label's key, or what an alternative does
 				for i := range refs {
-					does(&refs[i], false)
+					if leads(&refs[i]) {
+						u.add(it, address, live[it])
+					}
 				}
 			}
 		}
 	}
-	return read, set, idle
+	return u
 }
 
-// readsAt reports whether the instruction with a field at off only reads what
-// that leads to.
-func readsAt(code []byte, off uint64) bool {
+func (u *uses) add(it *delta.Item, a access, live bool) {
+	switch {
+	case live && a == reads:
+		u.read = true
+	case live && a == writes:
+		u.written = true
+	case live:
+		u.addressed = true
+	case a != reads && it.Kind.IsCode() && !slices.Contains(u.idle, it.Name):
+		u.idle = append(u.idle, it.Name)
+	}
+}
+
+// access is what an instruction does with what one of its fields leads to.
+type access uint8
+
+const (
+	address access = iota // takes its address, or something else
+	reads
+	writes
+)
+
+// accessAt finds the instruction of an item with a field at off.
+func accessAt(it *delta.Item, off uint64) access {
+	if !it.Kind.IsCode() {
+		return address
+	}
+	code := it.Data()
 	for at := uint64(0); at < uint64(len(code)); {
 		in, err := insn.Decode(code[at:])
 		if err != nil {
-			return false
+			return address
 		}
 		if off < at+uint64(in.Len) {
-			return in.FieldAt(int(off-at), 4) == insn.FieldDisp && insn.OnlyReads(code[at:])
+			switch {
+			case in.FieldAt(int(off-at), 4) != insn.FieldDisp || insn.IsLea(code[at:]):
+				return address
+			case insn.OnlyReads(code[at:]):
+				return reads
+			}
+			return writes
 		}
 		at += uint64(in.Len)
 	}
-	return false
+	return address
 }

@@ -25,6 +25,7 @@ func TestNeverSet(t *testing.T) {
 		{"counted", "int kmend_new;", "if (kmend_new++) seq_putc(m, 'x');", false},
 		{"its address is given away", "char *kmend_new;", "if (kmend_new) seq_putc(m, 'x'); seq_write(m, &kmend_new, 8);", false},
 		{"set by new code that is called", "int kmend_new; noinline void kmend_set(int v) { kmend_new = v; }", "if (kmend_new) seq_putc(m, 'x'); else kmend_set(m->count);", false},
+		{"written, and by code that is not called, too", "int kmend_new; void kmend_set(void); void kmend_set(void) { kmend_new = 1; }", "if (kmend_new++) seq_putc(m, 'x');", false},
 		{"a static that is counted", "", "static int kmend_new; if (kmend_new++ > 5) seq_putc(m, 'x');", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -209,6 +209,11 @@ var refusalCases = []refusalCase{
 	{
 		name:  "half of a fix",
 		edits: showing("int kmend_new;\nvoid kmend_set(void);\nvoid kmend_set(void) { kmend_new = 1; }", "if (kmend_new) seq_putc(m, 'x');"),
-		code:  plan.CodeNeverCalled, at: cmdline, sym: "kmend_new", words: []string{"only kmend_set sets it", "give the whole fix"},
+		code:  plan.CodeNeverCalled, at: cmdline, sym: "kmend_new", words: []string{"what sets it up is kmend_set", "give the whole fix"},
+	},
+	{
+		name:  "half of a fix: a lock",
+		edits: showing("struct mutex kmend_new;\nvoid kmend_set(void);\nvoid kmend_set(void) { mutex_init(&kmend_new); }", "mutex_lock(&kmend_new); mutex_unlock(&kmend_new);"),
+		code:  plan.CodeNeverCalled, at: cmdline, sym: "kmend_new", words: []string{"what sets it up is kmend_set"},
 	},
 }
