@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kmend/internal/kernel"
 	"kmend/internal/klp"
 	"kmend/internal/verify"
 )
@@ -95,6 +96,17 @@ func (f *fake) set(path, text string) {
 	if err := os.WriteFile(f.path(path), []byte(text), 0o644); err != nil {
 		panic(err)
 	}
+}
+
+// runs makes the fake one that runs a kernel: /sys/kernel/notes has its build id.
+func (f *fake) runs(t testing.TB, k *kernel.Kernel) {
+	t.Helper()
+	id, err := hex.DecodeString(k.BuildID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.set("sys/kernel/notes", "\x04\x00\x00\x00\x14\x00\x00\x00\x03\x00\x00\x00GNU\x00"+string(id))
+	f.release = k.Release
 }
 
 func (f *fake) get(path string) string {

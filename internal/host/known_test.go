@@ -10,7 +10,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"math/big"
 	"os"
 	"strings"
@@ -39,12 +38,7 @@ func TestKnownKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, f := newFake(t)
-	raw, err := hex.DecodeString(k.BuildID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.set("sys/kernel/notes", "\x04\x00\x00\x00\x14\x00\x00\x00\x03\x00\x00\x00GNU\x00"+string(raw))
-	f.release = k.Release
+	f.runs(t, k)
 	f.set("root/a.ko", string(data))
 
 	_, err = h.Load(t.Context(), "/root/a.ko", Options{})

@@ -4,7 +4,6 @@ package host
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"os"
@@ -32,12 +31,8 @@ func stacking(t *testing.T) (*Host, *fake, *kernel.Kernel) {
 		t.Fatal(err)
 	}
 	h, f := newFake(t)
-	raw, err := hex.DecodeString(k.BuildID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.set("sys/kernel/notes", "\x04\x00\x00\x00\x14\x00\x00\x00\x03\x00\x00\x00GNU\x00"+string(raw))
-	f.release, f.facts = k.Release, facts
+	f.runs(t, k)
+	f.facts = facts
 	cmdline := klptest.Patch{Object: "vmlinux", Funcs: []string{"cmdline_proc_show"},
 		Source: klptest.Source{Path: "fs/proc/cmdline.c", Text: klptest.Text(t, k, "fs/proc/cmdline.c", `seq_putc(m, '\n')`, `seq_puts(m, " x\n")`)}}
 	version := klptest.Patch{Object: "vmlinux", Funcs: []string{"version_proc_show"},

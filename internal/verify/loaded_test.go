@@ -5,15 +5,12 @@ package verify_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"kmend/internal/kerneltest"
 	"kmend/internal/verify"
-	"kmend/internal/vm/vmtest"
 )
 
 // loadedCase is what After says of some of the test's livepatches, in an order,
@@ -90,12 +87,8 @@ func TestAfter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmdline, err := os.ReadFile(filepath.Join(vmtest.BuildModules(t, k, "../vm/testdata/modules"), "lp_cmdline.ko"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	reports, digest, id := map[string]*verify.Report{}, map[string]string{}, map[string]string{}
-	for name, data := range map[string][]byte{"hand": converted(t, handMade(t, k, "lp_hand"), handRefs), "all": handMade(t, k, "lp_all"), "cmdline": cmdline} {
+	for name, data := range strangers(t, k) {
 		r, err := v.Check(data)
 		if err != nil {
 			t.Fatal(err)

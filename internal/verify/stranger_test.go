@@ -87,6 +87,17 @@ func converted(t testing.TB, data []byte, refs map[string]string) []byte {
 	return out
 }
 
+// strangers are livepatches of other tools, by short names: lp_hand, converted,
+// lp_all and lp_cmdline.
+func strangers(t testing.TB, k *kernel.Kernel) map[string][]byte {
+	t.Helper()
+	cmdline, err := os.ReadFile(filepath.Join(vmtest.BuildModules(t, k, "../vm/testdata/modules"), "lp_cmdline.ko"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{"hand": converted(t, handMade(t, k, "lp_hand"), handRefs), "all": handMade(t, k, "lp_all"), "cmdline": cmdline}
+}
+
 var handRefs = map[string]string{"saved_command_line": "vmlinux.saved_command_line,0", "pg_net_id": "pktgen.pg_net_id,1"}
 
 func codes(list []verify.Finding) string {
@@ -177,11 +188,7 @@ func TestTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmdline, err := os.ReadFile(filepath.Join(vmtest.BuildModules(t, k, "../vm/testdata/modules"), "lp_cmdline.ko"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string][]byte{"hand": converted(t, handMade(t, k, "lp_hand"), handRefs), "all": handMade(t, k, "lp_all"), "cmdline": cmdline}
+	files := strangers(t, k)
 	for _, c := range togetherCases() {
 		var reports []*verify.Report
 		for _, name := range c.order {
